@@ -1,0 +1,30 @@
+"""lf-cs: replay bounded by the ratio to the reference policy."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lfcs import rules
+from lfcs.config import RuleConfig
+
+
+class LfCs:
+    """Weight of d log π_new(a_t): m_t ρ_t A_t, with ρ_t = π_new/π_ref and the mask m_t of width ε.
+
+    The sided mask is PPO's; the two-sided mask is the online form, which needs no sign of A_t but never pulls a ratio
+    back. Source: Capone & Muratore, arXiv:2402.10069; Schulman et al., arXiv:1707.06347, eq. (7).
+    """
+
+    name = "lf-cs"
+    fixed: dict[str, str | int] = {}
+
+    def __init__(self, rule: RuleConfig) -> None:
+        self.rule = rule
+
+    def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
+        """Return m ρ A, of the shape of ``rho``."""
+        if self.rule.mask == "sided":
+            mask = rules.mask_sided(rho, advantage, self.rule.eps)
+        else:
+            mask = rules.mask_two_sided(rho, self.rule.eps)
+        return mask * rho * advantage

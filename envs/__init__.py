@@ -1,0 +1,12 @@
+"""gymnasium tasks, vector environments and encoders of observations."""
+
+import gymnasium
+
+from envs.encoders import make_encoder
+from envs.vector import make_vec
+
+__all__ = ["make_encoder", "make_vec"]
+
+# the entry points are imported when an environment is made, so that the emulator stays optional
+gymnasium.register("Pong100-v0", entry_point="envs.pong:PongRAM", max_episode_steps=100)
+gymnasium.register("PongRAM-v0", entry_point="envs.pong:PongRAM")

@@ -1,0 +1,177 @@
+"""Every setting, with its unit and its check. The command line's ``--set section.key=value`` is generated from here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from lfcs.errors import UserError, nearest
+
+
+def setting(default: Any, doc: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
+    """Declare a setting: its default, what it means, and its allowed values (bounds are inclusive)."""
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The recurrent spiking network; time constants are in ticks."""
+
+    neurons: int = setting(128, "number of recurrent neurons N", low=2)
+    ticks: int = setting(1, "network ticks per environment step", low=1)
+    tau_m: float = setting(6.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
+    tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
+    input_gain: float = setting(1.0, "initial input weights are normal with std input_gain/sqrt(inputs)", low=0.0)
+    recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
+    dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
+
+    @property
+    def beta(self) -> float:
+        """Membrane decay per tick."""
+        return math.exp(-1.0 / self.tau_m)
+
+    @property
+    def kappa(self) -> float:
+        """Readout decay per tick."""
+        return math.exp(-1.0 / self.tau_out)
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """The learning rule; times are in environment steps of each environment."""
+
+    window: int = setting(64, "steps of experience collected before learning from it", low=1)
+    tau_f: int = setting(4, "steps between updates of the new policy (fast time scale), at most window", low=1)
+    tau_s: int = setting(64, "steps between copies of the new policy into the reference (a multiple of window)", low=1)
+    replays: int = setting(4, "passes R over the window", low=1)
+    eps: float = setting(0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6)
+    mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
+    feedback: str = setting("symmetric", "feedback weights to the hidden layer", choices=("symmetric", "random"))
+    gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0)
+    lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0)
+    normalise: bool = setting(True, "normalise advantages over the window to mean 0 and standard deviation 1")
+    lr_readout: float = setting(2e-3, "Adam's learning rate of the readout weights", low=0.0)
+    lr_hidden: float = setting(1e-4, "Adam's learning rate of the input and recurrent weights", low=0.0)
+    lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
+    max_grad_norm: float = setting(0.5, "global norm to which a gradient is clipped", low=1e-9)
+    entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0)
+    value: float = setting(0.5, "weight of the critic's error", low=0.0)
+    critic_share: float = setting(0.1, "the critic's share in the hidden learning signal", low=0.0)
+    homeostasis: float = setting(1.0, "strength of firing-rate homeostasis (0 switches it off)", low=0.0)
+    target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
+    rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
+    tail: int = setting(4, "ticks before a chunk whose eligibility still counts through the readout filter", low=0)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How observations become input currents."""
+
+    kind: str = setting(
+        "population", "encoder of observations", choices=("population", "standardised", "identity")
+    )
+    cells: int = setting(15, "population code: cells per observed number", low=2)
+    width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    num_envs: int = setting(16, "environments stepped side by side", low=1)
+    threads: int = setting(1, "threads of tensor operations", low=1)
+    eval_every: int = setting(10_000, "environment steps between evaluations", low=1)
+    eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)
+    final_episodes: int = setting(100, "episodes of the last evaluation", low=1)
+    checkpoint_every: int = setting(10_000, "environment steps between checkpoints", low=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, complete: with the same versions on the same machine it gives the same result."""
+
+    env: str
+    agent: str = "lf-cs"
+    steps: int = 20_000
+    seed: int = 0
+    device: str = "cpu"
+    network: NetworkConfig = NetworkConfig()
+    rule: RuleConfig = RuleConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"steps must be at least 1, got {self.steps}")
+        if self.seed < 0:
+            raise UserError(f"seed must be at least 0, got {self.seed}")
+        rule = self.rule
+        if rule.tau_f > rule.window:
+            raise UserError(f"rule.tau_f={rule.tau_f} must not exceed rule.window={rule.window}")
+        if rule.tau_s % rule.window:
+            raise UserError(f"rule.tau_s={rule.tau_s} must be a multiple of rule.window={rule.window}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain data, the form that ``config.json`` holds."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Config:
+        """Rebuild a run's settings. Raises UserError on an unknown or ill-typed setting."""
+        top = {k: v for k, v in data.items() if k not in SECTIONS}
+        flat = {f"{s}.{k}": v for s in SECTIONS for k, v in data.get(s, {}).items()}
+        return make_config(top, flat)
+
+
+SECTIONS: dict[str, type] = {
+    "network": NetworkConfig,
+    "rule": RuleConfig,
+    "encoder": EncoderConfig,
+    "train": TrainConfig,
+}
+
+
+def settings() -> dict[str, dataclasses.Field]:
+    """Return every ``section.key`` with its field, whose metadata holds doc, bounds and choices."""
+    return {f"{name}.{f.name}": f for name, section in SECTIONS.items() for f in fields(section)}
+
+
+def _checked(key: str, value: Any, kind: type, meta: dict[str, Any]) -> Any:
+    """Return ``value`` as ``kind``, from text where needed. Raises UserError if it is ill-typed or out of bounds."""
+    if isinstance(value, str) and kind is not str:
+        try:
+            value = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        except (ValueError, KeyError):
+            raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}") from None
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise UserError(f"setting {key} must be one of {', '.join(meta['choices'])}, got {value!r}")
+    if kind in (int, float) and not meta["low"] <= value <= meta["high"]:
+        bounds = f"at least {meta['low']:g}" if value < meta["low"] else f"at most {meta['high']:g}"
+        raise UserError(f"setting {key} must be {bounds}, got {value!r}")
+    return value
+
+
+def _kind_name(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def make_config(top: dict[str, Any], flat: dict[str, Any]) -> Config:
+    """Build a Config from its top-level fields and flat ``section.key`` settings (values may be text).
+
+    Raises UserError on an unknown, ill-typed or out-of-bounds setting, naming it and its nearest known names.
+    """
+    known = settings()
+    grouped: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for key, value in flat.items():
+        if key not in known:
+            raise UserError(f"unknown setting {key!r}{nearest(key, known)}")
+        section, name = key.split(".")
+        kind = get_type_hints(SECTIONS[section])[name]
+        grouped[section][name] = _checked(key, value, kind, dict(known[key].metadata))
+    return Config(**top, **{name: SECTIONS[name](**values) for name, values in grouped.items()})

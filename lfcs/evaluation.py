@@ -1,0 +1,74 @@
+"""Evaluation: a frozen policy on environments and seeds of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import torch
+
+from lfcs.heads import Head
+from lfcs.network import SpikingPolicy
+from lfcs.rollout import Encoder, check_finite
+
+MAX_BATCH = 100  # environments side by side
+
+MakeVec = Callable[[int], gymnasium.vector.VectorEnv]
+
+
+@torch.no_grad()
+def evaluate(
+    policy: SpikingPolicy,
+    head: Head,
+    encoder: Encoder,
+    make_vec: MakeVec,
+    episodes: int,
+    seed: int,
+    greedy: bool,
+    envs: gymnasium.vector.VectorEnv | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the returns and lengths [episodes] of a frozen policy.
+
+    Every environment plays exactly one episode at a time, so that short episodes are not over-represented. Policy and
+    encoder are not changed. ``greedy`` takes the most probable action, else actions are sampled with ``seed``.
+    """
+    returns, lengths = [], []
+    generator = torch.Generator(policy.input.weight.device).manual_seed(seed)
+    while len(returns) < episodes:
+        batch = min(episodes - len(returns), MAX_BATCH)
+        vec = make_vec(batch)
+        got = _one_episode_each(policy, head, encoder, vec, seed + len(returns), generator, greedy)
+        vec.close()
+        returns += got[0].tolist()
+        lengths += got[1].tolist()
+    return np.array(returns), np.array(lengths)
+
+
+def _one_episode_each(
+    policy: SpikingPolicy,
+    head: Head,
+    encoder: Encoder,
+    envs: gymnasium.vector.VectorEnv,
+    seed: int,
+    generator: torch.Generator,
+    greedy: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    batch = envs.num_envs
+    start = getattr(envs.single_action_space, "start", 0)
+    like = policy.input.weight
+    state = policy.initial_state(batch)
+    total, length, running = np.zeros(batch), np.zeros(batch, dtype=np.int64), np.ones(batch, dtype=bool)
+    obs, _ = envs.reset(seed=seed)
+    while running.any():
+        check_finite(obs, "observation", int(length.sum()))
+        x = torch.from_numpy(encoder.encode(obs)).to(like.device, like.dtype)
+        state = policy.step(x, state)[-1]
+        params, _ = policy.read(state.readout)
+        action = head.greedy(params) if greedy else head.sample(params, generator)
+        obs, reward, terminated, truncated, _ = envs.step(action.cpu().numpy() + start)
+        check_finite(reward, "reward", int(length.sum()))
+        total += np.where(running, reward, 0.0)
+        length += running
+        running &= ~(terminated | truncated)
+    return total, length

@@ -1,0 +1,84 @@
+"""Action heads: what a policy's output parameters mean.
+
+A head turns the output vector of the network (``params`` [..., K]) into a distribution over actions. Rules and loop
+use only the methods of :class:`Head`, so that a new kind of action needs one class here and one line in
+:func:`make_head`. ``score`` is the head's part of the local gradient: d log π(a)/d params.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import gymnasium
+import torch
+from torch import Tensor
+
+from lfcs.errors import UserError
+
+
+class Head(Protocol):
+    """Distribution over actions with ``size`` output parameters. All results keep the leading shape of ``params``."""
+
+    size: int
+
+    def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw actions."""
+
+    def greedy(self, params: Tensor) -> Tensor:
+        """Return the most probable actions."""
+
+    def log_prob(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return log π(a)."""
+
+    def score(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return d log π(a)/d params, [..., K]."""
+
+    def entropy(self, params: Tensor) -> Tensor:
+        """Return the entropy H in nats."""
+
+    def entropy_score(self, params: Tensor) -> Tensor:
+        """Return dH/d params, [..., K]."""
+
+
+class CategoricalHead:
+    """π = softmax(l) over ``size`` discrete actions; ``params`` are the logits l [..., K]."""
+
+    def __init__(self, size: int) -> None:
+        if size < 2:
+            raise ValueError(f"a categorical head needs at least 2 actions, got {size}")
+        self.size = size
+
+    def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a [...] by inverting the cumulative distribution at one uniform number per row."""
+        uniform = torch.rand(params.shape[:-1] + (1,), generator=generator, dtype=params.dtype, device=params.device)
+        below = params.softmax(-1).cumsum(-1) <= uniform
+        return below.sum(-1).clamp(max=self.size - 1)
+
+    def greedy(self, params: Tensor) -> Tensor:
+        """Return argmax_k l_k [...]."""
+        return params.argmax(-1)
+
+    def log_prob(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return l_a - log Σ_k exp l_k [...]."""
+        return params.log_softmax(-1).gather(-1, action[..., None])[..., 0]
+
+    def score(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return 1[a = k] - π_k [..., K] (Williams 1992, eq. 4 for a softmax unit)."""
+        return torch.nn.functional.one_hot(action, self.size).to(params.dtype) - params.softmax(-1)
+
+    def entropy(self, params: Tensor) -> Tensor:
+        """Return H = -Σ_k π_k log π_k [...], in nats."""
+        logp = params.log_softmax(-1)
+        return -(logp.exp() * logp).sum(-1)
+
+    def entropy_score(self, params: Tensor) -> Tensor:
+        """Return dH/dl_k = -π_k (log π_k + H) [..., K]."""
+        logp = params.log_softmax(-1)
+        return -logp.exp() * (logp + self.entropy(params)[..., None])
+
+
+def make_head(space: gymnasium.Space) -> Head:
+    """Return the head for an action space. Raises UserError for a space without one."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return CategoricalHead(int(space.n))
+    raise UserError(f"action space {space} is not supported: actions must be Discrete")
