@@ -1,0 +1,25 @@
+# Everything below makes and uses .venv; the only needs are Python 3.10 or newer and make.
+PYTHON ?= python3
+ENV ?= cartpole
+BIN := .venv/bin
+
+.PHONY: run test install clean
+
+run: .venv/installed
+	$(BIN)/python -m experiments.first_run $(ENV)
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+install: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'lfcs needs Python 3.10 or newer')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[atari,plots,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,86 @@
+"""Checkpoints: nested state in one file, without pickle, written atomically.
+
+A checkpoint is a NumPy ``.npz`` archive: one array per tensor, and one JSON text that holds the tree of plain values
+with references to the arrays. Zip's checksums find a damaged file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lfcs.errors import UserError
+
+FORMAT = "lfcs-checkpoint-1"
+
+
+def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Replace arrays and tensors in a tree by references; dictionaries become pairs, so that keys keep their type."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        name = f"a{len(arrays)}"
+        is_tensor = isinstance(value, torch.Tensor)
+        arrays[name] = value.detach().cpu().numpy() if is_tensor else value
+        return {"tensor" if is_tensor else "array": name}
+    if isinstance(value, dict):
+        return {"dict": [[k, _pack(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_pack(v, arrays) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def _unpack(value: Any, arrays: Any, device: torch.device) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "dict":
+        return {k: _unpack(v, arrays, device) for k, v in content}
+    if kind == "list":
+        return [_unpack(v, arrays, device) for v in content]
+    array = arrays[content]
+    if kind == "array":
+        return array
+    # random generators keep their state on the host
+    return torch.from_numpy(array).to("cpu" if array.dtype == np.uint8 else device)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (nested dicts and lists of tensors, arrays and plain values): either whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+    tree = json.dumps({"format": FORMAT, "state": _pack(state, arrays)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        np.savez(file, tree=np.frombuffer(tree.encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint. Raises UserError if the file is missing, damaged or not one of ours."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            tree = json.loads(arrays["tree"].tobytes())
+            if tree["format"] != FORMAT:
+                raise UserError(f"{path} is a checkpoint of another format: {tree['format']}")
+            return _unpack(tree["state"], arrays, device)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {path}") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, json.JSONDecodeError):
+        raise UserError(f"{path} is damaged or not an lfcs checkpoint") from None
+
+
+def latest(folder: Path) -> Path:
+    """Return the newest checkpoint of a run. Raises UserError if there is none."""
+    found = sorted(folder.glob("step_*.npz"))
+    if not found:
+        raise UserError(f"no checkpoint in {folder}")
+    return found[-1]

@@ -1,0 +1,234 @@
+"""The command line: ``lfcs train | eval | resume | watch``. The one module here that imports upwards, lazily."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lfcs import checkpoint
+from lfcs.config import Config, make_config, settings
+from lfcs.errors import Interrupted, UserError, nearest
+from lfcs.evaluation import evaluate
+from lfcs.trainer import Trainer, stream_seed
+
+
+def build_config(
+    env: str,
+    agent: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    overrides: dict[str, Any] | None = None,
+    experiment: dict[str, Any] | None = None,
+) -> Config:
+    """Layer the settings: defaults, the experiment's, what the agent stands for, the user's.
+
+    Raises UserError on an unknown agent or setting, or on one that contradicts the agent.
+    """
+    from agents import AGENTS
+
+    overrides = overrides or {}
+    experiment = experiment or {}
+    agent = agent or experiment.get("agent", "lf-cs")
+    if agent not in AGENTS:
+        raise UserError(f"unknown agent {agent!r}{nearest(agent, AGENTS)}; known: {', '.join(AGENTS)}")
+    flat = experiment.get("settings", {}) | experiment.get("agents", {}).get(agent, {}) | overrides
+    top = {"env": env, "agent": agent, "seed": seed, "device": device}
+    top["steps"] = steps if steps is not None else experiment.get("steps", Config.steps)
+    for key, value in AGENTS[agent].fixed.items():
+        wanted = flat.get(value, settings()[value].default) if isinstance(value, str) else value
+        if key in overrides and str(overrides[key]) != str(wanted):
+            raise UserError(f"agent {agent} stands for {key}={wanted}; it cannot be {overrides[key]}")
+        flat[key] = wanted
+    return make_config(top, flat)
+
+
+def make_trainer(config: Config) -> Trainer:
+    """Return the trainer of a run, with environments, encoder and agent by name. Raises UserError on bad settings."""
+    import envs
+    from agents import AGENTS
+
+    return Trainer(
+        config,
+        make_vec=lambda count: envs.make_vec(config.env, count),
+        make_encoder=lambda space: envs.make_encoder(space, config.encoder),
+        make_agent=AGENTS[config.agent],
+    )
+
+
+def new_run_dir(config: Config) -> Path:
+    """Return a fresh directory name below ``runs/``."""
+    env = config.env.replace("/", "-").replace(":", "-")
+    return Path("runs") / f"{env}_{config.agent}_seed{config.seed}_{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def train(config: Config, run_dir: Path) -> dict[str, Any]:
+    """Train one run from its start; return its summary."""
+    if (run_dir / "config.json").exists():  # before anything slow
+        raise UserError(f"{run_dir} already holds a run: resume it or choose another --run-dir")
+    trainer = make_trainer(config)
+    trainer.start(run_dir)
+    return trainer.train(run_dir)
+
+
+def load_config(run_dir: Path) -> Config:
+    """Read the settings of a run. Raises UserError if the directory holds none."""
+    try:
+        data = json.loads((run_dir / "config.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"{run_dir} holds no run: config.json is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{run_dir / 'config.json'} is damaged") from None
+    data.pop("versions", None)
+    return Config.from_dict(data)
+
+
+def report(summary: dict[str, Any], run_dir: Path) -> None:
+    """Print the end of a run."""
+    print(
+        f"final return over {summary['episodes']} episodes: greedy {summary['mean_return']:.2f} "
+        f"± {summary['std_return']:.2f}, sampled {summary['mean_return_sampled']:.2f} "
+        f"± {summary['std_return_sampled']:.2f}"
+    )
+    print(f"run directory: {run_dir}")
+    print(f"TensorBoard:   lfcs watch {run_dir}")
+
+
+def _train(args: argparse.Namespace) -> None:
+    import experiments
+
+    experiment = args.experiment or experiments.find(args.env)
+    env = experiment["env"] if experiment else args.env
+    overrides = dict(_pair(text) for text in args.set)
+    config = build_config(env, args.agent, args.steps, args.seed, args.device, overrides, experiment)
+    where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
+    print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
+    run_dir = args.run_dir or new_run_dir(config)
+    report(train(config, run_dir), run_dir)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set wants section.key=value, got {text!r}")
+    return key, value
+
+
+def _eval(args: argparse.Namespace) -> None:
+    if args.episodes < 1:
+        raise UserError(f"--episodes must be at least 1, got {args.episodes}")
+    trainer = make_trainer(load_config(args.run))
+    env_steps = trainer.restore_policy(args.run)
+    seed = stream_seed(args.seed, "evaluation")
+    results = {}
+    for greedy in (False, True):
+        results[greedy], _ = evaluate(
+            trainer.reference, trainer.head, trainer.encoder, trainer.make_vec, args.episodes, seed, greedy
+        )
+        name = "greedy" if greedy else "sampled"
+        print(f"{name}: {results[greedy].mean():.2f} ± {results[greedy].std():.2f} over {args.episodes} episodes")
+    print(
+        json.dumps(
+            {
+                "mean_return": float(results[True].mean()),
+                "std_return": float(results[True].std()),
+                "episodes": args.episodes,
+                "env_steps": env_steps,
+            }
+        )
+    )
+
+
+def _resume(args: argparse.Namespace) -> None:
+    config = load_config(args.run)
+    if (args.run / "summary.json").exists():
+        print(f"{args.run} is already finished")
+        report(json.loads((args.run / "summary.json").read_text()), args.run)
+        return
+    trainer = make_trainer(config)
+    trainer.restore(args.run)
+    print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {config.steps:,}")
+    report(trainer.train(args.run), args.run)
+
+
+def _watch(args: argparse.Namespace) -> None:
+    if not args.runs.is_dir():
+        raise UserError(f"no directory {args.runs}: train something first")
+    code = subprocess.call([sys.executable, "-m", "tensorboard.main", "--logdir", str(args.runs)])
+    if code:
+        raise UserError(f"TensorBoard stopped with exit status {code}")
+
+
+def _add_train_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--agent", help="learning rule (default: lf-cs)")
+    parser.add_argument("--steps", type=int, help="environment steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run-dir", type=Path, help="directory of the run (default: a new one below runs/)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "settings (default):\n" + "\n".join(
+        f"  {key} ({field.default}): {field.metadata['doc']}"
+        + (f"; one of {', '.join(field.metadata['choices'])}" if field.metadata["choices"] else "")
+        for key, field in settings().items()
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lfcs", description="Recurrent spiking policies that learn with lf-cs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train_parser = commands.add_parser("train", help="train a policy on a gymnasium environment")
+    train_parser.add_argument("env", help="gymnasium id, package.module:Id, or the name of an experiment")
+    _add_train_flags(train_parser)
+    train_parser.set_defaults(call=_train, experiment=None)
+    eval_parser = commands.add_parser("eval", help="evaluate the newest policy of a run")
+    eval_parser.add_argument("run", type=Path)
+    eval_parser.add_argument("--episodes", type=int, default=100)
+    eval_parser.add_argument("--seed", type=int, default=1)
+    eval_parser.set_defaults(call=_eval)
+    resume_parser = commands.add_parser("resume", help="continue a run from its newest checkpoint")
+    resume_parser.add_argument("run", type=Path)
+    resume_parser.set_defaults(call=_resume)
+    watch_parser = commands.add_parser("watch", help="open runs in TensorBoard")
+    watch_parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
+    watch_parser.set_defaults(call=_watch)
+    return parser
+
+
+def guarded(call: Any, *args: Any) -> int:
+    """Call and return an exit status; what the user can mend becomes one line on standard error."""
+    try:
+        call(*args)
+    except Interrupted as stop:
+        print(f"lfcs: {stop}", file=sys.stderr)
+        return 130
+    except (UserError, OSError) as error:
+        print(f"lfcs: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lfcs: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    args = _parser().parse_args(argv)
+    return guarded(args.call, args)
+
+
+def experiment_main(module_settings: dict[str, Any], argv: Sequence[str] | None = None) -> int:
+    """Run an experiment script: its settings, with the flags of ``lfcs train``."""
+    parser = argparse.ArgumentParser(description=f"Train on {module_settings['env']}.")
+    _add_train_flags(parser)
+    args = parser.parse_args(argv)
+    args.env, args.experiment = module_settings["env"], module_settings
+    return guarded(_train, args)

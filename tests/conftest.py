@@ -1,0 +1,42 @@
+"""Small policies and random experience in double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lfcs.config import NetworkConfig
+from lfcs.heads import CategoricalHead
+from lfcs.network import SpikingPolicy
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def double():
+    """Make float64 the default within a test."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def make_policy(neurons=7, inputs=3, actions=3, seed=0, **network):
+    """Return a policy with strong weights, so that it spikes and every gradient is away from zero."""
+    config = NetworkConfig(neurons=neurons, input_gain=2.0, recurrent_gain=1.5, **network)
+    generator = torch.Generator().manual_seed(seed)
+    policy = SpikingPolicy(inputs, actions, config, generator)
+    with torch.no_grad():
+        policy.policy_readout.weight.normal_(generator=generator)
+        policy.value_readout.weight.normal_(generator=generator)
+        policy.input.bias.normal_(0.2, 0.1, generator=generator)
+    return policy, CategoricalHead(actions)
+
+
+def random_window(policy, head, steps, batch, seed=1):
+    """Return inputs [T, B, D], actions [T, B] and resets [T, B] with episode ends inside the window."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(steps, batch, policy.input.in_features, generator=g)
+    action = torch.randint(head.size, (steps, batch), generator=g)
+    reset = torch.rand(steps, batch, generator=g) < 0.15
+    reset[0] = True
+    return x, action, reset

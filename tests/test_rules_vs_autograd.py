@@ -1,0 +1,115 @@
+"""The identities that the project rests on, in float64: local gradients against autograd through snntorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import make_policy, random_window
+from torch.testing import assert_close
+
+from lfcs import rules
+from lfcs.learner import at_last_tick, local_gradients
+
+TOLERANCE = {"rtol": 0.0, "atol": 1e-10}
+SIZES = [  # neurons, inputs, actions, steps, batch, ticks
+    (2, 1, 2, 3, 1, 1),
+    (7, 3, 3, 20, 4, 1),
+    (12, 5, 4, 15, 3, 2),
+    (25, 4, 2, 12, 2, 3),
+]
+
+
+def autograd_window(policy, x, reset):
+    """Run snntorch with autograd and recurrent spikes detached; return head parameters, values and the states."""
+    state, states = policy.initial_state(x.shape[1]), []
+    for x_t, reset_t in zip(x, reset, strict=True):
+        state = state.cleared(reset_t)
+        for _ in range(policy.config.ticks):
+            state = policy.tick(x_t, state._replace(spk=state.spk.detach()))
+            states.append(state)
+    readout = torch.stack([s.readout for s in states[policy.config.ticks - 1 :: policy.config.ticks]])
+    return *policy.read(readout), readout, states
+
+
+def factors(policy, states, reset):
+    """Return psi, xbar and resets by tick."""
+    psi = policy.surrogate(torch.stack([s.mem for s in states]))
+    by_tick = torch.zeros(len(states), reset.shape[1], dtype=torch.bool)
+    by_tick[:: policy.config.ticks] = reset
+    return psi.detach(), torch.stack([s.trace for s in states]).detach(), by_tick
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("quantity", ["log_prob", "ratio", "value"])
+def test_local_gradient_equals_autograd(double, sizes, quantity):
+    neurons, inputs, actions, steps, batch, ticks = sizes
+    policy, head = make_policy(neurons, inputs, actions, seed=neurons, ticks=ticks)
+    x, action, reset = random_window(policy, head, steps, batch)
+    params, value, readout, states = autograd_window(policy, x, reset)
+    weight = torch.randn(steps, batch, generator=torch.Generator().manual_seed(2))
+    logp = head.log_prob(params, action)
+    logp_ref = (logp + 0.1 * weight).detach()
+    zero = torch.zeros(steps, batch)
+
+    if quantity == "value":
+        objective, policy_weight, value_weight = value, zero, weight
+    elif quantity == "ratio":
+        objective = rules.ratio(logp, logp_ref)
+        policy_weight, value_weight = weight * objective.detach(), zero
+    else:
+        objective, policy_weight, value_weight = logp, weight, zero
+    parameters = policy.hidden_parameters() + policy.readout_parameters()
+    expected = torch.autograd.grad((weight * objective).sum(), parameters, materialize_grads=True)
+    expected[2].fill_diagonal_(0.0)
+
+    with torch.no_grad():
+        policy_error = policy_weight[..., None] * head.score(params, action)
+        signal = rules.learning_signal(policy_error, policy.policy_readout.weight)
+        signal += rules.learning_signal(value_weight[..., None], policy.value_readout.weight)
+        psi, xbar, by_tick = factors(policy, states, reset)
+        signal = at_last_tick(signal, ticks, tail=0)
+        kappa = policy.config.kappa
+        got = local_gradients(psi, xbar, readout, policy_error, value_weight, signal, by_tick, kappa)
+    assert sum(s.spk.sum() for s in states) > 0
+    assert all(e.abs().max() > 1e-6 for e in expected[:3])
+    for g, e in zip(got, expected, strict=True):
+        assert_close(g, e, **TOLERANCE)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_chunk_product_equals_the_sum_of_per_step_traces(double, sizes):
+    neurons, inputs, actions, steps, batch, ticks = sizes
+    policy, head = make_policy(neurons, inputs, actions, ticks=ticks)
+    x, _, reset = random_window(policy, head, steps, batch)
+    with torch.no_grad():
+        *_, states = autograd_window(policy, x, reset)
+        psi, xbar, by_tick = factors(policy, states, reset)
+    signal = torch.randn(psi.shape)
+    kappa = policy.config.kappa
+
+    expected = torch.zeros(neurons, xbar.shape[2])
+    ebar = torch.zeros(batch, neurons, xbar.shape[2])
+    for t in range(len(psi)):
+        ebar = ebar * (~by_tick[t])[:, None, None]
+        ebar = rules.filtered_eligibility(ebar, rules.eligibility(psi[t], xbar[t]), kappa)
+        expected += (signal[t][:, :, None] * ebar).sum(0)
+    got = rules.chunk_gradient(rules.filter_backwards(signal, kappa, by_tick) * psi, xbar)
+    assert_close(got, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("steps,batch", [(1, 1), (8, 2), (40, 5)])
+def test_online_form_equals_forward_form(double, steps, batch):
+    g = torch.Generator().manual_seed(steps)
+    delta = torch.randn(steps, batch, generator=g)
+    gradient = torch.randn(steps, batch, 3, 4, generator=g)  # m ρ d log π of each step
+    ends = torch.rand(steps, batch, generator=g) < 0.2
+    gamma, lam = 0.97, 0.9
+    forward = (rules.advantages(delta, ends, gamma, lam)[..., None, None] * gradient).sum((0, 1))
+
+    online, trace = torch.zeros(3, 4), torch.zeros(batch, 3, 4)
+    reset = torch.zeros(batch, dtype=torch.bool)
+    for t in range(steps):
+        trace = rules.online_eligibility(trace, gradient[t], reset, gamma, lam)
+        online += (delta[t][:, None, None] * trace).sum(0)
+        reset = ends[t]
+    assert_close(online, forward, **TOLERANCE)
