@@ -94,8 +94,8 @@ class Population(Standardised):
         super().__init__(space, config)
         low, high = (b.reshape(-1).astype(np.float64) for b in (space.low, space.high))
         self.bounded = (np.abs(low) < LARGE) & (np.abs(high) < LARGE) & (high > low)
-        self.centre = np.where(self.bounded, low / 2 + high / 2, 0.0)
-        self.half = np.where(self.bounded, high / 2 - low / 2, 1.0)
+        low, high = np.where(self.bounded, low, -1.0), np.where(self.bounded, high, 1.0)
+        self.centre, self.half = (low + high) / 2, (high - low) / 2
         self.centres = np.linspace(-1.0, 1.0, config.cells, dtype=np.float32)
         self.precision = np.float32(0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2)
         self.size *= config.cells

@@ -1,8 +1,8 @@
 """Pong from four bytes of RAM, and the 100-decision task "pong-100" of Capone & Muratore (arXiv:2402.10069).
 
-The observation is RAM bytes 49, 50, 51 and 54 divided by 255: ball x, own paddle y, other paddle y, ball y, in the
-order of the annotation of Anand et al. (2019), arXiv:1906.08226. Actions are NOOP, RIGHT, LEFT; each lasts four frames with sticky actions (probability
-0.25, Machado et al. 2018), difficulty 0. An episode begins with 21 NOOP decisions.
+The observation is RAM bytes 49, 50, 51 and 54 divided by 255: ball x, the opponent's paddle, the own paddle, ball y
+(as annotated by Anand et al. 2019, arXiv:1906.08226). Actions are NOOP, RIGHT and LEFT; each lasts four frames, with
+sticky actions (probability 0.25, Machado et al. 2018) at difficulty 0. An episode begins with 21 NOOP decisions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ FRAME_SKIP = 4
 WARM_UP = 21  # NOOP decisions after a reset
 
 gymnasium.register_envs(ale_py)
+ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
 class PongRAM(gymnasium.Env[np.ndarray, np.int64]):
@@ -33,14 +34,15 @@ class PongRAM(gymnasium.Env[np.ndarray, np.int64]):
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
-        self._atari = gymnasium.make(
+        atari: Any = gymnasium.make(
             "ALE/Pong-v5",
             obs_type="ram",
             frameskip=FRAME_SKIP,
             repeat_action_probability=0.25,
             difficulty=0,
             disable_env_checker=True,
-        ).unwrapped
+        )
+        self._atari = atari.unwrapped
         self._ale = self._atari.ale
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (len(BYTES),), np.float32)
         self.action_space = gymnasium.spaces.Discrete(len(ACTIONS))

@@ -8,6 +8,7 @@ ENV is the name of an experiment (cartpole, acrobot, pong), a gymnasium id, or p
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import experiments
 from lfcs.cli import build_config, guarded, make_trainer, new_run_dir, train
@@ -24,7 +25,7 @@ def compare(env: str, seed: int) -> None:
     """Train both agents for the same number of environment steps and print one table."""
     experiment = experiments.find(env)
     env = experiment["env"] if experiment else env
-    rows, run_dir = {}, None
+    rows: dict[str, dict[str, Any]] = {}
     for agent in ("e-prop", "lf-cs"):
         config = build_config(env, agent, seed=seed, experiment=experiment)
         if not rows:

@@ -24,9 +24,11 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """Replace arrays and tensors in a tree by references; dictionaries become pairs, so that keys keep their type."""
     if isinstance(value, torch.Tensor | np.ndarray):
         name = f"a{len(arrays)}"
-        is_tensor = isinstance(value, torch.Tensor)
-        arrays[name] = value.detach().cpu().numpy() if is_tensor else value
-        return {"tensor" if is_tensor else "array": name}
+        if isinstance(value, torch.Tensor):
+            arrays[name] = value.detach().cpu().numpy()
+            return {"tensor": name}
+        arrays[name] = value
+        return {"array": name}
     if isinstance(value, dict):
         return {"dict": [[k, _pack(v, arrays)] for k, v in value.items()]}
     if isinstance(value, list | tuple):

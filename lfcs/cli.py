@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lfcs import checkpoint
 from lfcs.config import Config, make_config, settings
 from lfcs.errors import Interrupted, UserError, nearest
 from lfcs.evaluation import evaluate

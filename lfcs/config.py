@@ -69,9 +69,7 @@ class RuleConfig:
 class EncoderConfig:
     """How observations become input currents."""
 
-    kind: str = setting(
-        "population", "encoder of observations", choices=("population", "standardised", "identity")
-    )
+    kind: str = setting("population", "encoder of observations", choices=("population", "standardised", "identity"))
     cells: int = setting(15, "population code: cells per observed number", low=2)
     width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01)
 
@@ -147,7 +145,7 @@ def _checked(key: str, value: Any, kind: type, meta: dict[str, Any]) -> Any:
             raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}") from None
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}")
     if meta["choices"] and value not in meta["choices"]:
         raise UserError(f"setting {key} must be one of {', '.join(meta['choices'])}, got {value!r}")

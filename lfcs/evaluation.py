@@ -26,14 +26,14 @@ def evaluate(
     episodes: int,
     seed: int,
     greedy: bool,
-    envs: gymnasium.vector.VectorEnv | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the returns and lengths [episodes] of a frozen policy.
 
     Every environment plays exactly one episode at a time, so that short episodes are not over-represented. Policy and
     encoder are not changed. ``greedy`` takes the most probable action, else actions are sampled with ``seed``.
     """
-    returns, lengths = [], []
+    returns: list[float] = []
+    lengths: list[int] = []
     generator = torch.Generator(policy.input.weight.device).manual_seed(seed)
     while len(returns) < episodes:
         batch = min(episodes - len(returns), MAX_BATCH)

@@ -50,7 +50,7 @@ class CategoricalHead:
 
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a [...] by inverting the cumulative distribution at one uniform number per row."""
-        uniform = torch.rand(params.shape[:-1] + (1,), generator=generator, dtype=params.dtype, device=params.device)
+        uniform = torch.rand((*params.shape[:-1], 1), generator=generator, dtype=params.dtype, device=params.device)
         below = params.softmax(-1).cumsum(-1) <= uniform
         return below.sum(-1).clamp(max=self.size - 1)
 

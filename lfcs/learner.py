@@ -87,9 +87,7 @@ class Learner:
     ) -> None:
         self.rule, self.agent, self.policy, self.head = rule, agent, policy, head
         self.groups = [policy.hidden_parameters(), policy.readout_parameters()]
-        self.optimiser = torch.optim.Adam(
-            [{"params": g, "lr": 0.0} for g in self.groups], maximize=True, fused=True
-        )
+        self.optimiser = torch.optim.Adam([{"params": g, "lr": 0.0} for g in self.groups], maximize=True, fused=True)
         like = policy.policy_readout.weight
         self.rate = torch.full((policy.config.neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         scale = policy.config.neurons**-0.5
@@ -118,9 +116,7 @@ class Learner:
     @torch.no_grad()
     def learn(self, traj: Trajectory, lr_scale: float) -> dict[str, float]:
         """Replay a window R times; return the metrics of the last pass. ``lr_scale`` multiplies both learning rates."""
-        for group, lr in zip(
-            self.optimiser.param_groups, (self.rule.lr_hidden, self.rule.lr_readout), strict=True
-        ):
+        for group, lr in zip(self.optimiser.param_groups, (self.rule.lr_hidden, self.rule.lr_readout), strict=True):
             group["lr"] = lr * lr_scale
         value, bootstrap = traj.value, traj.bootstrap
         for _ in range(self.rule.replays):
@@ -131,7 +127,7 @@ class Learner:
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        steps, batch = traj.action.shape
+        steps = len(traj.action)
         ticks = self.policy.config.ticks
         state = traj.state
         tail: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=self.rule.tail)  # (psi, xbar, reset) by tick
@@ -197,17 +193,15 @@ class Learner:
 
     def _metrics(self, traj: Trajectory, record: dict[str, Any], target: Tensor) -> dict[str, float]:
         """Means over the last pass. approx_kl is the mean of (ρ - 1) - log ρ (Schulman 2020, estimator k3)."""
-        rho = record["rho"]
+        rho, error = record["rho"], target - record["value"]
         quantiles = torch.quantile(rho.flatten(), torch.tensor([0.05, 0.95], dtype=rho.dtype, device=rho.device))
-        returns, _ = target, None
-        variance = returns.var(correction=0)
         rate = record["rate"].mean(0)
         out = {
             "train/approx_kl": (rho - 1.0 - rho.log()).mean(),
             "train/clip_fraction": ((rho - 1.0).abs() > self.rule.eps).double().mean(),
             "train/entropy": record["entropy"].mean(),
-            "train/value_loss": (target - record["value"]).square().mean(),
-            "train/explained_variance": 1.0 - (returns - record["value"]).var(correction=0) / (variance + 1e-12),
+            "train/value_loss": error.square().mean(),
+            "train/explained_variance": 1.0 - error.var(correction=0) / (target.var(correction=0) + 1e-12),
             "train/ratio_mean": rho.mean(),
             "train/ratio_std": rho.std(correction=0),
             "train/ratio_p05": quantiles[0],

@@ -64,6 +64,8 @@ def check_finite(values: np.ndarray, what: str, env_step: int) -> None:
 
 def final_observations(obs: np.ndarray, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
     """Return the batch of next observations with those of ended episodes replaced by their true final ones."""
+    if not ended.any():
+        return obs
     out = obs.copy()
     for b in np.flatnonzero(ended):
         out[b] = infos["final_obs"][b]
@@ -102,17 +104,20 @@ class Rollout:
         self.episode_length = np.zeros(self.batch, dtype=np.int64)
         self.state = self.policy.initial_state(self.batch)
 
-    def _step_envs(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def _step_envs(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return rewards, terminations, truncations and the next observations before any reset."""
         self.action_log.append(action)
         start = getattr(self.envs.single_action_space, "start", 0)
         self.obs, reward, terminated, truncated, infos = self.envs.step(action + start)
         self.env_steps += self.batch
+        self.begun = terminated | truncated
+        following = final_observations(self.obs, self.begun, infos)
+        check_finite(following, "observation", self.env_steps)
         check_finite(self.obs, "observation", self.env_steps)
         check_finite(reward, "reward", self.env_steps)
-        self.begun = terminated | truncated
         self.episode_return += reward
         self.episode_length += 1
-        return reward, terminated, truncated, infos
+        return reward, terminated, truncated, following
 
     def _close_episodes(self) -> None:
         for b in np.flatnonzero(self.begun):
@@ -127,7 +132,8 @@ class Rollout:
     @torch.no_grad()
     def collect(self, steps: int) -> Trajectory:
         """Act for ``steps`` steps in every environment. Raises UserError on a non-finite observation or reward."""
-        xs, actions, logps, values, resets, rewards, terminateds, truncateds = ([] for _ in range(8))
+        by_step: list[tuple[Tensor, ...]] = []
+        outcomes: list[tuple[np.ndarray, ...]] = []
         bootstrap = torch.zeros(steps, self.batch, dtype=self.policy.input.weight.dtype, device=self.device)
         final: dict[int, Tensor] = {}
         first_state = self.state
@@ -138,32 +144,28 @@ class Rollout:
             state = self.policy.step(x, self.state.cleared(reset))[-1]
             params, value = self.policy.read(state.readout)
             action = self.head.sample(params, self.generator)
-            reward, terminated, truncated, infos = self._step_envs(action.cpu().numpy())
+            reward, terminated, truncated, following = self._step_envs(action.cpu().numpy())
             if truncated.any() or t == steps - 1:
-                final[t] = self._input(final_observations(self.obs, self.begun, infos))
+                final[t] = self._input(following)
                 bootstrap[t] = self.policy.read(self.policy.step(final[t], state)[-1].readout)[1]
             self._close_episodes()
             self.state = state
-            for store, item in zip(
-                (xs, actions, logps, values, resets),
-                (x, action, self.head.log_prob(params, action), value, reset),
-                strict=True,
-            ):
-                store.append(item)
-            rewards.append(reward)
-            terminateds.append(terminated)
-            truncateds.append(truncated)
-        dtype = xs[0].dtype
+            by_step.append((x, action, self.head.log_prob(params, action), value, reset))
+            outcomes.append((reward, terminated, truncated))
+        x, action, logp, value, reset = (torch.stack(column) for column in zip(*by_step, strict=True))
+        rewards, terminations, truncations = (
+            torch.from_numpy(np.stack(column)).to(self.device) for column in zip(*outcomes, strict=True)
+        )
         return Trajectory(
-            x=torch.stack(xs),
-            action=torch.stack(actions),
-            logp_ref=torch.stack(logps),
-            value=torch.stack(values),
+            x=x,
+            action=action,
+            logp_ref=logp,
+            value=value,
             bootstrap=bootstrap,
-            reward=torch.from_numpy(np.stack(rewards)).to(self.device, dtype),
-            terminated=torch.from_numpy(np.stack(terminateds)).to(self.device),
-            truncated=torch.from_numpy(np.stack(truncateds)).to(self.device),
-            reset=torch.stack(resets),
+            reward=rewards.to(x.dtype),
+            terminated=terminations,
+            truncated=truncations,
+            reset=reset,
             final=final,
             state=first_state,
         )

@@ -53,7 +53,7 @@ class Trainer:
         self,
         config: Config,
         make_vec: Callable[[int], gymnasium.vector.VectorEnv],
-        make_encoder: Callable[[gymnasium.Space], Encoder],
+        make_encoder: Callable[[Any], Encoder],
         make_agent: Callable[[Any], Agent],
     ) -> None:
         self.config = config

@@ -1,0 +1,121 @@
+"""Bad input gets one clear line and a non-zero exit; the commands do what they say."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import pytest
+
+import experiments
+from lfcs import cli
+from lfcs.config import make_config, settings
+from lfcs.errors import UserError
+
+QUICK = ["--steps", "300", "--set", "network.neurons=8", "train.num_envs=2", "rule.window=10", "rule.tau_s=10"]
+QUICK += ["train.final_episodes=3", "train.eval_every=100"]
+
+
+def failing(capsys, *argv):
+    """Run the command line, which must fail, and return its one line of error."""
+    code = cli.main([str(a) for a in argv])
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if line and "step/s" not in line]
+    assert code == 1 and len(lines) == 1 and lines[0].startswith("lfcs: error: "), err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "argv,expected",
+    [
+        (["CartPole-v9"], "unknown environment 'CartPole-v9'; did you mean CartPole-v"),
+        (["CartPoel-v1"], "CartPole-v1"),
+        (["nowhere:Thing-v0"], "cannot import 'nowhere'"),
+        (["toys:Nothing-v0"], "unknown environment"),
+        (["CartPole-v1", "--agent", "lfcs"], "did you mean lf-cs"),
+        (["CartPole-v1", "--set", "rule.tauf=3"], "unknown setting 'rule.tauf'; did you mean rule.tau_f"),
+        (["CartPole-v1", "--set", "rule.tau_f=fast"], "rule.tau_f wants a whole number, got 'fast'"),
+        (["CartPole-v1", "--set", "rule.gamma=nan"], "rule.gamma wants a number"),
+        (["CartPole-v1", "--set", "rule.gamma=1.5"], "must be at most 1"),
+        (["CartPole-v1", "--set", "rule.mask=none"], "must be one of sided, two-sided"),
+        (["CartPole-v1", "--set", "rule.normalise=perhaps"], "true or false"),
+        (["CartPole-v1", "--set", "rule.tau_f"], "section.key=value"),
+        (["CartPole-v1", "--set", "rule.tau_s=65"], "multiple of rule.window"),
+        (["CartPole-v1", "--set", "rule.tau_f=2000"], "must not exceed rule.window"),
+        (["CartPole-v1", "--steps", "0"], "steps must be at least 1"),
+        (["CartPole-v1", "--seed", "-1"], "seed must be at least 0"),
+        (["CartPole-v1", "--device", "tpu"], "device must be cpu or cuda"),
+        (["CartPole-v1", "--agent", "e-prop", "--set", "rule.replays=4"], "e-prop stands for rule.replays=1"),
+        (["toys:Continuous-v0"], "actions must be Discrete"),
+        (["toys:Worded-v0"], "must be a Box"),
+    ],
+)
+def test_bad_settings(capsys, tmp_path, argv, expected):
+    assert expected in failing(capsys, "train", *argv, "--run-dir", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_extra_is_named(capsys, tmp_path, monkeypatch):
+    real = importlib.import_module
+
+    def without_emulator(name, *args):
+        if name == "envs.pong":
+            raise ImportError("No module named 'ale_py'")
+        return real(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", without_emulator)
+    assert "pip install 'lfcs[atari]'" in failing(capsys, "train", "Pong100-v0", "--run-dir", tmp_path / "run")
+
+
+def test_train_eval_resume_from_the_command_line(capsys, tmp_path):
+    run = tmp_path / "run"
+    assert cli.main(["train", "toys:Guess-v0", "--run-dir", str(run), *QUICK]) == 0
+    assert "default settings" in capsys.readouterr().out
+    assert cli.main(["eval", str(run), "--episodes", "4", "--seed", "3"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last.keys() == {"mean_return", "std_return", "episodes", "env_steps"}
+    assert last["episodes"] == 4 and last["env_steps"] == 300
+    assert cli.main(["resume", str(run)]) == 0
+    assert "already finished" in capsys.readouterr().out
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert "already holds a run" in failing(capsys, "train", "toys:Guess-v0", "--run-dir", run, *QUICK)
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_runs_that_are_not_there(capsys, tmp_path):
+    for command in ("eval", "resume"):
+        assert "holds no run" in failing(capsys, command, tmp_path)
+    assert "no directory" in failing(capsys, "watch", tmp_path / "none")
+    (tmp_path / "config.json").write_text("{")
+    assert "damaged" in failing(capsys, "resume", tmp_path)
+
+
+def test_experiments_are_found_by_name_and_by_environment():
+    for name, env in (("cartpole", "CartPole-v1"), ("acrobot", "Acrobot-v1"), ("pong", "Pong100-v0")):
+        found = experiments.find(name)
+        assert found == experiments.find(env) and found["env"] == env
+        for agent in ("lf-cs", "e-prop"):
+            assert cli.build_config(env, agent, experiment=found).steps == found["steps"]
+    assert experiments.find("Unknown-v0") is None
+
+
+def test_an_experiment_script_takes_the_flags(capsys, tmp_path):
+    script = importlib.import_module("experiments.cartpole")
+    argv = ["--run-dir", str(tmp_path / "run"), "--agent", "e-prop", *QUICK]
+    assert cli.experiment_main(script.SETTINGS, argv) == 0
+    assert "tuned settings of experiments/cartpole.py" in capsys.readouterr().out
+
+
+def test_users_settings_win_over_the_experiments():
+    config = cli.build_config(
+        "CartPole-v1", overrides={"rule.eps": "0.3"}, experiment={"settings": {"rule.eps": 0.1, "rule.gamma": 0.5}}
+    )
+    assert (config.rule.eps, config.rule.gamma) == (0.3, 0.5)
+
+
+def test_settings_survive_a_round_trip_and_are_documented():
+    config = make_config({"env": "CartPole-v1", "steps": 7}, {"rule.mask": "two-sided", "network.ticks": "2"})
+    assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert all(field.metadata["doc"] for field in settings().values())
+    with pytest.raises(UserError):
+        make_config({"env": "x"}, {"rule": 1})

@@ -1,0 +1,142 @@
+"""Pong is the published task, encoders encode, vector environments load."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+import envs
+from envs.encoders import RunningMoments
+from lfcs.config import EncoderConfig
+
+
+def permutation_p_value(a, b, rounds=2000):
+    """Return the p-value of a permutation test on the difference of means."""
+    rng, both = np.random.default_rng(0), np.concatenate([a, b])
+    observed = abs(a.mean() - b.mean())
+    shuffled = (rng.permutation(both) for _ in range(rounds))
+    return np.mean([abs(s[: len(a)].mean() - s[len(a) :].mean()) >= observed for s in shuffled])
+
+
+BYTES = [49, 50, 51, 54]
+
+
+def plain_pong():
+    """Return the same game through gymnasium's own wrapper, after the warm-up."""
+    env = gymnasium.make(
+        "ALE/Pong-v5", obs_type="ram", frameskip=4, repeat_action_probability=0.25, difficulty=0
+    ).unwrapped
+    return env
+
+
+@pytest.mark.parametrize("env_id", ["Pong100-v0", "PongRAM-v0"])
+def test_gymnasium_accepts_pong(env_id):
+    check_env(gymnasium.make(env_id, disable_env_checker=True).unwrapped, skip_render_check=True)
+
+
+def test_pong100_lasts_100_decisions_and_pong_the_whole_game():
+    env = gymnasium.make("Pong100-v0")
+    env.reset(seed=0)
+    ends = [env.step(0)[2:4] for _ in range(100)]
+    assert ends[:-1] == [(False, False)] * 99 and ends[-1] == (False, True)
+    game = gymnasium.make("PongRAM-v0")
+    game.reset(seed=0)
+    total, terminated, truncated = 0.0, False, False
+    while not (terminated or truncated):
+        _, reward, terminated, truncated, _ = game.step(0)
+        total += reward
+    assert terminated and total == -21.0
+
+
+def test_pong_starts_as_after_21_noops_whatever_the_seed():
+    plain = plain_pong()
+    for seed in (0, 1, 2):
+        plain.reset(seed=seed)
+        for _ in range(21):
+            ram = plain.step(0)[0]
+        obs, _ = gymnasium.make("Pong100-v0").reset(seed=seed)
+        assert np.array_equal(obs, ram[BYTES].astype(np.float32) / np.float32(255))
+
+
+def test_sticky_actions_differ_between_episodes_and_repeat_with_the_seed():
+    env = gymnasium.make("Pong100-v0")
+    actions = np.random.default_rng(0).integers(3, size=60)
+
+    def play(seed):
+        first = [env.reset(seed=seed)[0]] + [env.step(a)[0] for a in actions]
+        second = [env.reset()[0]] + [env.step(a)[0] for a in actions]
+        return np.array(first), np.array(second)
+
+    a, b = play(5), play(5)
+    assert np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
+    assert not np.array_equal(a[0], a[1]) and not np.array_equal(a[0], play(6)[0])
+
+
+def test_restoring_the_start_leaves_the_distribution_of_returns_unchanged():
+    """A fixed open-loop policy: returns through our reset and through 21 NOOPs after a full reset."""
+    actions = np.random.default_rng(1).integers(3, size=100)
+    env, plain = gymnasium.make("Pong100-v0").unwrapped, plain_pong()
+    env.reset(seed=1)
+    plain.reset(seed=2)
+    ours, theirs = [], []
+    for _ in range(80):
+        env.reset()
+        ours.append([env.step(a)[1] for a in actions])
+        plain.reset()
+        for _ in range(21):
+            plain.step(0)
+        theirs.append([plain.step({0: 0, 1: 2, 2: 3}[a])[1] for a in actions])
+    # the first point decides most of the return: compare when it falls, and the sum
+    for statistic in (lambda r: r.sum(1), lambda r: (r != 0).argmax(1).astype(float)):
+        assert permutation_p_value(statistic(np.array(ours)), statistic(np.array(theirs))) > 1e-3
+
+
+def test_vector_environments_give_final_observations():
+    vec = envs.make_vec("toys:Clock-v0", 2)
+    assert vec.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    vec.reset(seed=0)
+    for _ in range(5):
+        obs, _, terminated, _, infos = vec.step(np.zeros(2, dtype=int))
+    assert terminated.all() and (obs.argmax(1) == 0).all()
+    assert [o.argmax() for o in infos["final_obs"]] == [5, 5]
+
+
+def test_running_moments_equal_numpys():
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(3, 2, size=(n, 4)) for n in (1, 5, 17)]
+    moments = RunningMoments(4)
+    for batch in batches:
+        moments.update(batch)
+    everything = np.concatenate(batches)
+    np.testing.assert_allclose(moments.mean, everything.mean(0))
+    np.testing.assert_allclose(moments.m2 / moments.count, everything.var(0))
+    np.testing.assert_allclose(
+        moments.standardise(everything), (everything - everything.mean(0)) / everything.std(0), rtol=1e-6
+    )
+
+
+def test_population_code_by_hand():
+    space = gymnasium.spaces.Box(np.array([0.0, -np.inf]), np.array([4.0, np.inf]), dtype=np.float64)
+    encoder = envs.make_encoder(space, EncoderConfig(kind="population", cells=3, width=0.5))
+    code = encoder.encode(np.array([[4.0, 0.0], [1.0, 0.0]])).reshape(2, 2, 3)
+    assert encoder.size == 6 and code.dtype == np.float32
+    np.testing.assert_allclose(code[0, 0], np.exp([-8, -2, 0]), rtol=1e-6)  # centres -1, 0, 1; sigma 0.5; v = 1
+    np.testing.assert_allclose(code[1, 0], np.exp([-0.5, -0.5, -4.5]), rtol=1e-6)  # v = -0.5
+    np.testing.assert_allclose(code[:, 1], [np.exp([-2, 0, -2])] * 2, rtol=1e-6)  # no bounds, nothing observed: v = 0
+
+
+@pytest.mark.parametrize("kind", ["identity", "standardised", "population"])
+def test_encoders_encode_without_learning_and_keep_their_state(kind):
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (2, 2), np.float32)
+    one, other = (envs.make_encoder(space, EncoderConfig(kind=kind)) for _ in range(2))
+    obs = np.random.default_rng(0).normal(5, 3, size=(50, 2, 2)).astype(np.float32)
+    one.observe(obs)
+    code = one.encode(obs)
+    assert code.shape == (50, one.size) and code.dtype == np.float32
+    assert np.array_equal(code, one.encode(obs))
+    other.load_state_dict(one.state_dict())
+    assert np.array_equal(code, other.encode(obs))
+    assert np.array_equal(one.encode(obs[:1]), code[:1])

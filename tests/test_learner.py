@@ -1,0 +1,134 @@
+"""What an update changes and what it leaves alone; what the critic converges to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lfcs import learner
+from lfcs.cli import build_config, make_trainer
+
+SMALL = {"network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
+
+
+def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, **settings):
+    overrides = SMALL | {k.replace("__", "."): v for k, v in settings.items()}
+    trainer = make_trainer(build_config(env, agent, steps, seed, overrides=overrides))
+    trainer.rollout.refresh(seed)
+    return trainer
+
+
+def weights(policy):
+    return {k: v.clone() for k, v in policy.state_dict().items()}
+
+
+def test_one_update_changes_every_plastic_tensor_and_nothing_else():
+    trainer = small_trainer(rule__tau_s=24)
+    new, reference = trainer.learner.policy, trainer.reference
+    before, frozen = weights(new), weights(reference)
+    trainer._window()
+    plastic = {name for name, _ in new.named_parameters()}
+    assert len(plastic) == 7
+    for name, value in weights(new).items():
+        assert torch.equal(value, before[name]) == (name not in plastic), name
+    for name, value in weights(reference).items():
+        assert torch.equal(value, frozen[name]), f"{name} of the reference moved between copies"
+    assert torch.equal(new.recurrent.diagonal(), torch.zeros(16))
+    assert new.recurrent.abs().sum() > 0
+
+    trainer._window()  # tau_s = 2 windows have passed
+    for name, value in weights(reference).items():
+        assert torch.equal(value, weights(new)[name]), name
+
+
+def test_lf_cs_without_replay_is_e_prop_bit_by_bit():
+    same = {"rule__replays": 1, "rule__tau_f": 12, "rule__tau_s": 12}
+    runs = [small_trainer(agent="lf-cs", **same), small_trainer(agent="e-prop")]
+    metrics = [[trainer._window() for _ in range(5)] for trainer in runs]
+    assert metrics[0] == metrics[1]
+    for a, b in zip(*(weights(t.learner.policy).values() for t in runs), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("ticks", [1, 2])
+def test_the_ratio_is_exactly_one_before_the_first_update(ticks):
+    trainer = small_trainer(rule__tau_f=12, rule__replays=1, network__ticks=ticks)
+    for _ in range(3):
+        metrics = trainer._window()
+        assert (metrics["train/ratio_mean"], metrics["train/ratio_std"]) == (1.0, 0.0)
+        assert metrics["train/clip_fraction"] == 0.0
+
+
+@pytest.mark.parametrize("settings", [{"rule__mask": "two-sided"}, {"rule__feedback": "random"}, {"rule__tail": 0}])
+def test_each_option_changes_what_is_learned(settings):
+    plain, other = small_trainer(rule__lr_readout=0.02), small_trainer(rule__lr_readout=0.02, **settings)
+    for _ in range(4):
+        plain._window(), other._window()
+    assert not torch.equal(plain.learner.policy.recurrent, other.learner.policy.recurrent)
+
+
+def test_homeostasis_brings_rates_to_the_target():
+    rates = {}
+    for strength in (0.0, 10.0):
+        trainer = small_trainer(
+            rule__homeostasis=strength, rule__lr_hidden=1e-3, rule__lr_readout=0.0, network__input_gain=5.0
+        )
+        seen = [trainer._window()["spikes/rate_mean"] for _ in range(100)]
+        rates[strength] = sum(seen[50:]) / 50
+    assert abs(rates[10.0] - 0.1) < 0.05 < abs(rates[0.0] - 0.1)
+
+
+def value_after_learning(env, windows=150):
+    settings = {"rule.gamma": 0.9, "rule.lr_readout": 0.02, "rule.replays": 4, "network.neurons": 64}
+    trainer = small_trainer(env, encoder__kind="identity", network__input_gain=4.0, **settings)
+    for _ in range(windows):
+        trainer._window()
+    traj = trainer.rollout.collect(20)
+    return traj
+
+
+def test_value_of_an_endless_reward_is_one_over_one_minus_gamma():
+    traj = value_after_learning("toys:EndlessClock-v0")
+    assert_close(traj.value, torch.full_like(traj.value, 10.0), atol=0.5, rtol=0)
+
+
+def test_value_of_a_terminating_reward_is_its_finite_sum():
+    traj = value_after_learning("toys:Clock-v0")
+    time = traj.x.argmax(-1)
+    expected = (1 - 0.9 ** (5 - time).double()) / (1 - 0.9)
+    assert_close(traj.value.double(), expected, atol=0.25, rtol=0)
+
+
+def test_a_tail_makes_chunks_of_one_step_sum_to_the_whole_window(double):
+    """With weights that do not move, short chunks with a full tail give the gradient of one long chunk."""
+    sums = {}
+    for tau_f, tail in ((12, 0), (1, 12), (1, 0)):
+        trainer = small_trainer(
+            rule__tau_f=tau_f, rule__tail=tail, rule__lr_hidden=0.0, rule__lr_readout=0.0,
+            rule__max_grad_norm=1e9, rule__replays=1, rule__homeostasis=0.0, network__input_gain=4.0,
+        )  # fmt: skip
+        traj, total = trainer.rollout.collect(12), 0.0
+        update = trainer.learner._update
+
+        def record(grads, scale, update=update):
+            nonlocal total
+            total = total + torch.cat([g.flatten() for g in grads[:3]])
+            return update(grads, scale)
+
+        trainer.learner._update = record
+        trainer.learner.learn(traj, 1.0)
+        sums[tau_f, tail] = total
+    assert_close(sums[1, 12], sums[12, 0], atol=1e-10, rtol=0)
+    assert (sums[1, 0] - sums[12, 0]).abs().max() > 1e-4
+
+
+def test_a_state_of_the_wrong_shape_is_refused():
+    policy = small_trainer().reference
+    with pytest.raises(ValueError, match="is not"):
+        policy.tick(torch.zeros(3, policy.input.in_features), policy.initial_state(4))
+
+
+def test_signals_sit_at_the_last_tick():
+    out = learner.at_last_tick(torch.ones(2, 1, 1), ticks=3, tail=2)
+    assert out.flatten().tolist() == [0, 0, 0, 0, 1, 0, 0, 1]

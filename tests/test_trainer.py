@@ -1,0 +1,237 @@
+"""One seed gives one result, interrupted or not; a run directory holds what it should."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from lfcs import checkpoint, monitor
+from lfcs.cli import build_config, load_config, make_trainer
+from lfcs.errors import Interrupted, UserError
+from lfcs.evaluation import evaluate
+from lfcs.rollout import final_observations
+
+FAST = {
+    "network.neurons": 12, "train.num_envs": 3, "rule.window": 8, "rule.tau_s": 16, "rule.replays": 2,
+    "train.eval_every": 200, "train.checkpoint_every": 250, "train.eval_episodes": 3, "train.final_episodes": 5,
+    "rule.lr_readout": 0.05,
+}  # fmt: skip
+
+
+def new_trainer(env="toys:Guess-v0", steps=1000, seed=0, **settings):
+    return make_trainer(build_config(env, steps=steps, seed=seed, overrides=FAST | settings))
+
+
+def run(path, **kwargs):
+    trainer = new_trainer(**kwargs)
+    trainer.start(path)
+    return trainer, trainer.train(path, progress=False)
+
+
+def without_times(path):
+    with open(path / "metrics.csv") as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+def comparable(summary):
+    return {k: v for k, v in summary.items() if k != "seconds"}
+
+
+def flat(tree, prefix=""):
+    """Yield every leaf of a nested state with its path."""
+    if isinstance(tree, dict):
+        for k, v in tree.items():
+            yield from flat(v, f"{prefix}/{k}")
+    elif isinstance(tree, list | tuple):
+        for i, v in enumerate(tree):
+            yield from flat(v, f"{prefix}/{i}")
+    else:
+        yield prefix, np.asarray(tree)
+
+
+def same_state(a, b):
+    a, b = dict(flat(a)), dict(flat(b))
+    differ = [k for k in a.keys() | b.keys() if "seconds" not in k and not np.array_equal(a[k], b[k])]
+    return not differ, differ
+
+
+def test_one_seed_gives_one_result(tmp_path):
+    _, first = run(tmp_path / "a")
+    _, again = run(tmp_path / "b")
+    _, other = run(tmp_path / "c", seed=1)
+    assert comparable(first) == comparable(again)
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b") != without_times(tmp_path / "c")
+    assert other["weight_updates"] == first["weight_updates"]
+
+
+def test_a_run_directory_is_complete(tmp_path):
+    _, summary = run(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} > {"config.json", "metrics.csv", "summary.json", "checkpoints"}
+    assert any(p.name.startswith("events.out.tfevents") for p in tmp_path.iterdir())
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert summary["env_steps"] == 1002  # the first multiple of 3 environments past 1000
+    rows = monitor.read_metrics(tmp_path)
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    assert all(np.isfinite(rows[-1][k]) for k in monitor.KEYS if not k.startswith("eval/"))
+    assert any(np.isfinite(row["eval/mean_reward"]) for row in rows)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["versions"].keys() >= {"torch", "snntorch", "gymnasium", "numpy", "lfcs", "python"}
+    assert load_config(tmp_path) == new_trainer().config
+
+
+@pytest.mark.parametrize("windows", [1, 7, 15, 21])
+def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows):
+    whole, expected = run(tmp_path / "whole")
+    cut = new_trainer()
+    cut.start(tmp_path / "cut")
+    inner, count = cut._window, 0
+
+    def window():
+        nonlocal count
+        count += 1
+        if count == windows:
+            os.kill(os.getpid(), signal.SIGINT)
+        return inner()
+
+    cut._window = window
+    with pytest.raises(Interrupted, match="lfcs resume"):
+        cut.train(tmp_path / "cut", progress=False)
+    continued = new_trainer()
+    continued.restore(tmp_path / "cut")
+    assert continued.env_steps == windows * 24
+    got = continued.train(tmp_path / "cut", progress=False)
+    assert comparable(got) == comparable(expected)
+    assert without_times(tmp_path / "cut") == without_times(tmp_path / "whole")
+    assert same_state(continued.state_dict(), whole.state_dict()) == (True, [])
+
+
+def test_a_crash_continues_from_the_last_checkpoint(tmp_path):
+    whole, expected = run(tmp_path / "whole")
+    crashing = new_trainer()
+    crashing.start(tmp_path / "crash")
+    inner = crashing._window
+
+    def window():
+        if crashing.env_steps > 600:
+            raise RuntimeError("power cut")
+        return inner()
+
+    crashing._window = window
+    with pytest.raises(RuntimeError):
+        crashing.train(tmp_path / "crash", progress=False)
+    continued = new_trainer()
+    continued.restore(tmp_path / "crash")
+    assert continued.env_steps == 504  # the first window past 500
+    got = continued.train(tmp_path / "crash", progress=False)
+    assert comparable(got) == comparable(expected)
+    assert without_times(tmp_path / "crash") == without_times(tmp_path / "whole")
+    assert same_state(continued.state_dict(), whole.state_dict()) == (True, [])
+
+
+def test_environments_that_ignore_their_seed_cannot_resume_silently(tmp_path):
+    trainer = new_trainer("toys:Forgetful-v0")
+    trainer.start(tmp_path)
+    trainer._window()
+    trainer._checkpoint(tmp_path)
+    with pytest.raises(UserError, match="do not repeat themselves"):
+        new_trainer("toys:Forgetful-v0").restore(tmp_path)
+
+
+def test_checkpoints_hold_nested_state_exactly(tmp_path):
+    state = {
+        "tensor": torch.randn(3, 2, dtype=torch.float64),
+        "list": [1, 2.5, "x", None, True, {"deep": torch.arange(3)}],
+        "array": np.array([[1, 2]]),
+        7: "integer key",
+        "empty": {},
+    }
+    checkpoint.save(tmp_path / "step_1.npz", state)
+    loaded = checkpoint.load(tmp_path / "step_1.npz", torch.device("cpu"))
+    assert same_state(loaded, state) == (True, [])
+    assert loaded[7] == "integer key" and loaded["tensor"].dtype == torch.float64
+    assert [p.name for p in tmp_path.iterdir()] == ["step_1.npz"]
+    with pytest.raises(TypeError):
+        checkpoint.save(tmp_path / "step_2.npz", {"object": object()})
+    assert [p.name for p in tmp_path.iterdir()] == ["step_1.npz"]
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
+    run(tmp_path)
+    path = checkpoint.latest(tmp_path / "checkpoints")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:2000] + b"\0" * 50 + whole[2050:]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged or not an lfcs checkpoint"):
+            new_trainer().restore(tmp_path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(UserError, match="damaged or not an lfcs checkpoint"):
+        new_trainer().restore(tmp_path)
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match="does not fit"):
+        new_trainer(**{"network.neurons": 13}).restore(tmp_path)
+    new_trainer().restore(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["Reward", "Observation"])
+def test_a_bad_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, what):
+    trainer = new_trainer(f"toys:Faulty{what}-v0")
+    trainer.start(tmp_path)
+    with pytest.raises(UserError, match=rf"environment 0 returned a non-finite {what.lower()} at environment step 120"):
+        trainer.train(tmp_path, progress=False)
+    assert checkpoint.latest(tmp_path / "checkpoints").name == "step_000000000000.npz"
+
+
+def test_evaluation_changes_nothing(tmp_path):
+    trainer = new_trainer()
+    trainer.start(tmp_path)
+    trainer._window()
+    before = trainer.state_dict()
+    before = {k: v.copy() for k, v in flat(before)}
+    trainer.evaluate("evaluation", 4)
+    after = dict(flat(trainer.state_dict()))
+    assert all(np.array_equal(before[k], after[k]) for k in before)
+
+
+def test_evaluation_plays_whole_episodes():
+    trainer = new_trainer("toys:Clock-v0")
+    for episodes in (1, 103):
+        returns, lengths = evaluate(
+            trainer.reference, trainer.head, trainer.encoder, trainer.make_vec, episodes, 0, greedy=False
+        )
+        assert returns.tolist() == lengths.tolist() == [5.0] * episodes
+
+
+def test_final_observations_are_the_true_ones():
+    obs = np.zeros((3, 2))
+    infos = {"final_obs": np.array([None, np.array([7.0, 8.0]), None], dtype=object)}
+    out = final_observations(obs, np.array([False, True, False]), infos)
+    assert out.tolist() == [[0, 0], [7, 8], [0, 0]] and not obs.any()
+
+
+def test_truncation_bootstraps_and_termination_does_not():
+    for env, ending in (("toys:Clock-v0", "terminated"), ("toys:EndlessClock-v0", "truncated")):
+        trainer = new_trainer(env)
+        trainer.rollout.refresh(0)
+        traj = trainer.rollout.collect(60)
+        ended = getattr(traj, ending)
+        assert ended.any() and not (traj.terminated & traj.truncated).any()
+        assert (traj.reset[1:] == ended[:-1]).all()
+        inside = ended[:-1]
+        assert bool((traj.bootstrap[:-1][inside] != 0).all()) == (ending == "truncated")
+        state = trainer.rollout.policy.initial_state(3)
+        for t in range(60):  # what was stored is what the policy computes, state resets included
+            state = trainer.rollout.policy.step(traj.x[t], state.cleared(traj.reset[t]))[-1]
+            params, value = trainer.rollout.policy.read(state.readout)
+            assert torch.equal(value, traj.value[t])
+            assert torch.equal(trainer.head.log_prob(params, traj.action[t]), traj.logp_ref[t])
+
+
+def test_an_easy_task_is_learned(tmp_path):
+    _, summary = run(tmp_path, steps=6000, **{"network.neurons": 48, "train.num_envs": 16, "rule.lr_readout": 0.01})
+    assert summary["mean_return"] >= 9.0  # of 10; chance is 3.3

@@ -1,0 +1,100 @@
+"""Tiny environments with known answers. Importing this module registers them: ``toys:Clock-v0`` works as an id."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+
+
+class Clock(gymnasium.Env):
+    """Reward 1 per step; ends after ``horizon`` steps as ``ending`` says, and tells the time only if it terminates."""
+
+    def __init__(self, horizon: int = 5, ending: str = "terminated") -> None:
+        self.horizon, self.ending = horizon, ending
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (horizon + 1,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(2)
+
+    def _obs(self):
+        return np.eye(self.horizon + 1, dtype=np.float32)[self.time if self.ending == "terminated" else 0]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        self.time += 1
+        end = self.time == self.horizon
+        return self._obs(), 1.0, end and self.ending == "terminated", end and self.ending == "truncated", {}
+
+
+class Guess(gymnasium.Env):
+    """One step: press the button that lights up (of three, numbered from 5). Easy, and never solved by chance."""
+
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = gymnasium.spaces.Discrete(3, start=5)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.lit = int(self.np_random.integers(3))
+        self.time = 0
+        return np.eye(3)[self.lit], {}
+
+    def step(self, action):
+        assert action in self.action_space
+        reward = float(action - 5 == self.lit)
+        self.lit = int(self.np_random.integers(3))
+        self.time += 1
+        return np.eye(3)[self.lit], reward, False, self.time == 10, {}
+
+
+class Faulty(Guess):
+    """Returns a bad number, as ``what`` says, at its 40th step."""
+
+    def __init__(self, what: str = "reward") -> None:
+        super().__init__()
+        self.what, self.count = what, 0
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        self.count += 1
+        if self.count == 40:
+            if self.what == "reward":
+                reward = float("inf")
+            else:
+                obs = obs * np.nan
+        return obs, reward, *rest
+
+
+class Forgetful(Guess):
+    """Ignores its seed, so that it cannot be brought back."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=None, options=options)
+
+
+class Continuous(Guess):
+    """An action space that is not supported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+
+class Worded(Guess):
+    """An observation space that is not supported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gymnasium.spaces.Discrete(3)
+
+
+gymnasium.register("Clock-v0", entry_point=Clock)
+gymnasium.register("EndlessClock-v0", entry_point=Clock, kwargs={"horizon": 50, "ending": "truncated"})
+gymnasium.register("Guess-v0", entry_point=Guess)
+gymnasium.register("FaultyReward-v0", entry_point=Faulty)
+gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "observation"})
+gymnasium.register("Forgetful-v0", entry_point=Forgetful)
+gymnasium.register("Continuous-v0", entry_point=Continuous)
+gymnasium.register("Worded-v0", entry_point=Worded)
