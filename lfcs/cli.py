@@ -128,7 +128,7 @@ def _eval(args: argparse.Namespace) -> None:
     results = {}
     for greedy in (False, True):
         results[greedy], _ = evaluate(
-            trainer.reference, trainer.head, trainer.encoder, trainer.make_vec, args.episodes, seed, greedy
+            trainer.reference, trainer.head, trainer.encoder, trainer.eval_envs, args.episodes, seed, greedy
         )
         name = "greedy" if greedy else "sampled"
         print(f"{name}: {results[greedy].mean():.2f} ± {results[greedy].std():.2f} over {args.episodes} episodes")

@@ -19,11 +19,11 @@ def setting(default: Any, doc: str, low: float = -math.inf, high: float = math.i
 class NetworkConfig:
     """The recurrent spiking network; time constants are in ticks."""
 
-    neurons: int = setting(128, "number of recurrent neurons N", low=2)
+    neurons: int = setting(256, "number of recurrent neurons N", low=2)
     ticks: int = setting(1, "network ticks per environment step", low=1)
-    tau_m: float = setting(6.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
+    tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
     tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
-    input_gain: float = setting(1.0, "initial input weights are normal with std input_gain/sqrt(inputs)", low=0.0)
+    input_gain: float = setting(2.0, "initial input weights are normal with std input_gain/sqrt(inputs)", low=0.0)
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
 
@@ -52,8 +52,8 @@ class RuleConfig:
     gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0)
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0)
     normalise: bool = setting(True, "normalise advantages over the window to mean 0 and standard deviation 1")
-    lr_readout: float = setting(2e-3, "Adam's learning rate of the readout weights", low=0.0)
-    lr_hidden: float = setting(1e-4, "Adam's learning rate of the input and recurrent weights", low=0.0)
+    lr_readout: float = setting(5e-3, "Adam's learning rate of the readout weights", low=0.0)
+    lr_hidden: float = setting(2e-4, "Adam's learning rate of the input and recurrent weights", low=0.0)
     lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
     max_grad_norm: float = setting(0.5, "global norm to which a gradient is clipped", low=1e-9)
     entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import gymnasium
 import numpy as np
 import torch
@@ -12,9 +10,7 @@ from lfcs.heads import Head
 from lfcs.network import SpikingPolicy
 from lfcs.rollout import Encoder, check_finite
 
-MAX_BATCH = 100  # environments side by side
-
-MakeVec = Callable[[int], gymnasium.vector.VectorEnv]
+MAX_BATCH = 20  # environments side by side
 
 
 @torch.no_grad()
@@ -22,27 +18,24 @@ def evaluate(
     policy: SpikingPolicy,
     head: Head,
     encoder: Encoder,
-    make_vec: MakeVec,
+    envs: gymnasium.vector.VectorEnv,
     episodes: int,
     seed: int,
     greedy: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the returns and lengths [episodes] of a frozen policy.
 
-    Every environment plays exactly one episode at a time, so that short episodes are not over-represented. Policy and
+    Each of ``envs`` plays exactly one episode at a time, so that short episodes are not over-represented. Policy and
     encoder are not changed. ``greedy`` takes the most probable action, else actions are sampled with ``seed``.
     """
     returns: list[float] = []
     lengths: list[int] = []
     generator = torch.Generator(policy.input.weight.device).manual_seed(seed)
     while len(returns) < episodes:
-        batch = min(episodes - len(returns), MAX_BATCH)
-        vec = make_vec(batch)
-        got = _one_episode_each(policy, head, encoder, vec, seed + len(returns), generator, greedy)
-        vec.close()
+        got = _one_episode_each(policy, head, encoder, envs, seed + len(returns), generator, greedy)
         returns += got[0].tolist()
         lengths += got[1].tolist()
-    return np.array(returns), np.array(lengths)
+    return np.array(returns[:episodes]), np.array(lengths[:episodes])
 
 
 def _one_episode_each(

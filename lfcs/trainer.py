@@ -19,7 +19,7 @@ import torch
 from lfcs import __version__, checkpoint
 from lfcs.config import Config
 from lfcs.errors import Interrupted, UserError
-from lfcs.evaluation import evaluate
+from lfcs.evaluation import MAX_BATCH, evaluate
 from lfcs.heads import make_head
 from lfcs.learner import Agent, Learner
 from lfcs.monitor import Monitor
@@ -58,7 +58,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.device = set_device(config.device, config.train.threads)
-        self.make_vec = make_vec
+        self.eval_envs = make_vec(MAX_BATCH)
         self.envs = make_vec(config.train.num_envs)
         self.head = make_head(self.envs.single_action_space)
         self.encoder = make_encoder(self.envs.single_observation_space)
@@ -159,7 +159,7 @@ class Trainer:
         out = {}
         seed = stream_seed(self.config.seed, stream, self.env_steps)
         for greedy, suffix in ((True, ""), (False, "_sampled")):
-            returns, _ = evaluate(self.reference, self.head, self.encoder, self.make_vec, episodes, seed, greedy)
+            returns, _ = evaluate(self.reference, self.head, self.encoder, self.eval_envs, episodes, seed, greedy)
             out[f"eval/mean_reward{suffix}"] = float(returns.mean())
             out[f"eval/std_reward{suffix}"] = float(returns.std())
         return out

@@ -202,7 +202,7 @@ def test_evaluation_plays_whole_episodes():
     trainer = new_trainer("toys:Clock-v0")
     for episodes in (1, 103):
         returns, lengths = evaluate(
-            trainer.reference, trainer.head, trainer.encoder, trainer.make_vec, episodes, 0, greedy=False
+            trainer.reference, trainer.head, trainer.encoder, trainer.eval_envs, episodes, 0, greedy=False
         )
         assert returns.tolist() == lengths.tolist() == [5.0] * episodes
 

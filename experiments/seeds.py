@@ -1,0 +1,138 @@
+"""One task, several seeds and agents: the table of all seeds, the curves as CSV and, with matplotlib, as a picture.
+
+    python -m experiments.seeds cartpole --seeds 0 1 2 3 4
+
+Runs go side by side in processes. Started again, finished runs are kept and cut ones continue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import experiments
+from lfcs.checkpoint import latest
+from lfcs.cli import build_config, guarded, make_trainer
+from lfcs.config import Config
+from lfcs.errors import UserError, nearest
+from lfcs.monitor import read_metrics
+from lfcs.stats import bootstrap_interval, iqm
+
+RESULTS = Path(__file__).parent / "results"
+CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
+
+
+def finish(config: Config, run_dir: Path) -> dict[str, Any]:
+    """Return the summary of a run: read it, or continue the run, or start it."""
+    if (run_dir / "summary.json").exists():
+        return json.loads((run_dir / "summary.json").read_text())
+    trainer = make_trainer(config)
+    if (run_dir / "config.json").exists() and latest(run_dir / "checkpoints"):
+        trainer.restore(run_dir)
+    else:
+        trainer.start(run_dir)
+    return trainer.train(run_dir, progress=False)
+
+
+def table(summaries: list[dict[str, Any]]) -> str:
+    """Return the final evaluations as Markdown: a row per run, and the aggregate of each agent."""
+    lines = [
+        "| agent | seed | greedy | sampled | env steps | weight updates | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for s in summaries:
+        lines.append(
+            f"| {s['agent']} | {s['seed']} | {s['mean_return']:.2f} ± {s['std_return']:.2f} "
+            f"| {s['mean_return_sampled']:.2f} ± {s['std_return_sampled']:.2f} "
+            f"| {s['env_steps']:,} | {s['weight_updates']:,} | {s['seconds']:.0f} |"
+        )
+    for agent in dict.fromkeys(s["agent"] for s in summaries):
+        cells = []
+        for key in ("mean_return", "mean_return_sampled"):
+            scores = np.array([s[key] for s in summaries if s["agent"] == agent])
+            low, high = bootstrap_interval(scores)
+            cells.append(f"median {np.median(scores):.2f}, IQM {iqm(scores):.2f} [{low:.2f}, {high:.2f}]")
+        lines.append(f"| **{agent}** | all | {cells[0]} | {cells[1]} | | | |")
+    return "\n".join(lines)
+
+
+def write_curves(path: Path, runs: list[tuple[dict[str, Any], Path]]) -> None:
+    """Write one row per run and evaluation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["agent", "seed", "step", *CURVES])
+        for summary, run_dir in runs:
+            for row in read_metrics(run_dir):
+                if np.isfinite(row["eval/mean_reward"]):
+                    out.writerow([summary["agent"], summary["seed"], row["step"], *(f"{row[k]:.4g}" for k in CURVES)])
+
+
+def draw(curves: Path, picture: Path, title: str, published: Path) -> None:
+    """Draw every seed thin and the mean thick, and published curves behind them where there are any."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with open(curves, newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    for number, agent in enumerate(dict.fromkeys(row["agent"] for row in rows)):
+        of_seed = {
+            seed: np.array(
+                [[float(r["step"]), float(r[CURVES[2]])] for r in rows if (r["agent"], r["seed"]) == (agent, seed)]
+            )
+            for seed in dict.fromkeys(r["seed"] for r in rows if r["agent"] == agent)
+        }
+        for curve in of_seed.values():
+            axes.plot(*curve.T, color=f"C{number}", linewidth=0.7, alpha=0.5)
+        mean = np.mean(list(of_seed.values()), axis=0)
+        axes.plot(*mean.T, color=f"C{number}", linewidth=2, label=f"{agent}, mean of {len(of_seed)} seeds")
+    if published.exists():
+        with open(published, newline="") as file:
+            points = list(csv.DictReader(line for line in file if not line.startswith("#")))
+        for column, style in (("lf_cs_mean", "--"), ("e_prop_mean", ":")):
+            axes.plot(
+                [100 * float(p["iteration"]) for p in points], [float(p[column]) for p in points],
+                f"k{style}", alpha=0.6, label=f"published {column.removesuffix('_mean').replace('_', '-')}",
+            )  # fmt: skip
+    axes.set(xlabel="environment steps", ylabel="mean return, sampled actions", title=title)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(picture, dpi=130)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run what is missing, then print the table and write curves and picture."""
+    experiment = experiments.find(args.experiment)
+    if experiment is None:
+        raise UserError(f"no experiment {args.experiment!r}{nearest(args.experiment, ['cartpole', 'acrobot', 'pong'])}")
+    name, env = experiment["name"], experiment["env"]
+    configs = [build_config(env, a, seed=s, experiment=experiment) for a in args.agents for s in args.seeds]
+    run_dirs = [args.runs / name / f"{c.agent}_seed{c.seed}" for c in configs]
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+        summaries = list(pool.map(finish, configs, run_dirs))
+    print(table(summaries))
+    curves = args.out / f"{name}.csv"
+    write_curves(curves, list(zip(summaries, run_dirs, strict=True)))
+    draw(curves, curves.with_suffix(".png"), env, RESULTS / f"{name}_published.csv")
+    print(f"\ncurves: {curves}, {curves.with_suffix('.png')}; TensorBoard: lfcs watch {args.runs / name}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("experiment", help="cartpole, acrobot or pong")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--agents", nargs="+", default=["lf-cs", "e-prop"])
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--runs", type=Path, default=Path("runs/seeds"), help="where run directories go")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where curves and picture go")
+    raise SystemExit(guarded(main, parser.parse_args()))

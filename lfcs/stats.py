@@ -1,0 +1,33 @@
+"""Aggregates over seeds: interquartile mean and its bootstrap interval.
+
+Source: Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice, arXiv:2108.13264.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+    """Interquartile mean along the last axis, the mean of the middle half.
+
+    The ⌊n/4⌋ lowest and highest of n scores are left out. ``scores`` [..., n]. Raises ValueError if n is 0.
+    """
+    scores = np.sort(np.asarray(scores, dtype=np.float64), axis=-1)
+    n = scores.shape[-1]
+    if n == 0:
+        raise ValueError("no scores to aggregate")
+    return scores[..., n // 4 : n - n // 4].mean(axis=-1)
+
+
+def bootstrap_interval(scores: np.ndarray, level: float = 0.95, rounds: int = 10_000, seed: int = 0) -> np.ndarray:
+    """Percentile bootstrap interval [2] of the interquartile mean of ``scores`` [n], over seeds.
+
+    Raises ValueError if there are no scores.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if len(scores) == 0:
+        raise ValueError("no scores to aggregate")
+    drawn = np.random.default_rng(seed).integers(len(scores), size=(rounds, len(scores)))
+    tail = (1.0 - level) / 2.0
+    return np.quantile(iqm(scores[drawn]), [tail, 1.0 - tail])

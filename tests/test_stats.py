@@ -1,0 +1,29 @@
+"""Aggregates against hand-computed values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lfcs.stats import bootstrap_interval, iqm
+
+
+def test_iqm_by_hand():
+    assert iqm([3.0]) == 3.0
+    assert iqm([0.0, 10.0]) == 5.0
+    assert iqm([100.0, 1.0, 2.0, -50.0]) == 1.5
+    assert iqm([[1, 2, 3, 4, 5], [5, 5, 5, 5, 500]]).tolist() == [3.0, 5.0]
+
+
+def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_scores():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(2.0, 1.0, 8), rng.normal(2.0, 1.0, 400)
+    low, high = bootstrap_interval(many)
+    assert low < 2.0 < high < low + 0.5 < np.ptp(bootstrap_interval(few)) + low
+    assert bootstrap_interval([7.0, 7.0, 7.0]).tolist() == [7.0, 7.0]
+
+
+def test_no_scores_are_refused():
+    for call in (iqm, bootstrap_interval):
+        with pytest.raises(ValueError):
+            call([])
