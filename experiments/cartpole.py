@@ -8,10 +8,25 @@ SETTINGS = {
     "agent": "lf-cs",
     "steps": 50_000,
     "settings": {
-        "network.neurons": 128,
+        "network.neurons": 256,
+        "network.tau_m": 4.0,
+        "network.tau_out": 2.0,
+        "encoder.kind": "population",
+        "encoder.cells": 15,
+        "rule.window": 64,
+        "rule.tau_f": 4,
+        "rule.tau_s": 64,
+        "rule.replays": 4,
+        "rule.mask": "sided",
+        "rule.eps": 0.2,
+        "rule.gamma": 0.98,
+        "rule.lam": 0.9,
+        "rule.lr_readout": 1e-2,
+        "rule.lr_hidden": 1e-4,
+        "rule.entropy": 0.01,
     },
     "agents": {
-        "e-prop": {"rule.lr_readout": 5e-3},
+        "e-prop": {"rule.lr_readout": 1e-2},
     },
 }
 
