@@ -13,7 +13,6 @@ from typing import Any
 
 from lfcs.config import Config, make_config, settings
 from lfcs.errors import Interrupted, UserError, nearest
-from lfcs.evaluation import evaluate
 from lfcs.trainer import Trainer, stream_seed
 
 
@@ -23,6 +22,7 @@ def build_config(
     steps: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    engine: str = "fused",
     overrides: dict[str, Any] | None = None,
     experiment: dict[str, Any] | None = None,
 ) -> Config:
@@ -38,7 +38,7 @@ def build_config(
     if agent not in AGENTS:
         raise UserError(f"unknown agent {agent!r}{nearest(agent, AGENTS)}; known: {', '.join(AGENTS)}")
     flat = experiment.get("settings", {}) | experiment.get("agents", {}).get(agent, {}) | overrides
-    top = {"env": env, "agent": agent, "seed": seed, "device": device}
+    top = {"env": env, "agent": agent, "seed": seed, "device": device, "engine": engine}
     top["steps"] = steps if steps is not None else experiment.get("steps", Config.steps)
     for key, value in AGENTS[agent].fixed.items():
         wanted = flat.get(value, settings()[value].default) if isinstance(value, str) else value
@@ -105,7 +105,7 @@ def _train(args: argparse.Namespace) -> None:
     experiment = args.experiment or experiments.find(args.env)
     env = experiment["env"] if experiment else args.env
     overrides = dict(_pair(text) for text in args.set)
-    config = build_config(env, args.agent, args.steps, args.seed, args.device, overrides, experiment)
+    config = build_config(env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment)
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
     run_dir = args.run_dir or new_run_dir(config)
@@ -127,9 +127,7 @@ def _eval(args: argparse.Namespace) -> None:
     seed = stream_seed(args.seed, "evaluation")
     results = {}
     for greedy in (False, True):
-        results[greedy], _ = evaluate(
-            trainer.reference, trainer.head, trainer.encoder, trainer.eval_envs, args.episodes, seed, greedy
-        )
+        results[greedy], _ = trainer.play(args.episodes, seed, greedy)
         name = "greedy" if greedy else "sampled"
         print(f"{name}: {results[greedy].mean():.2f} ± {results[greedy].std():.2f} over {args.episodes} episodes")
     print(
@@ -170,6 +168,7 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run-dir", type=Path, help="directory of the run (default: a new one below runs/)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--engine", default="fused", help="fused, or snntorch, its slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
     )

@@ -95,6 +95,7 @@ class Config:
     steps: int = 20_000
     seed: int = 0
     device: str = "cpu"
+    engine: str = "fused"
     network: NetworkConfig = NetworkConfig()
     rule: RuleConfig = RuleConfig()
     encoder: EncoderConfig = EncoderConfig()

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from lfcs.engine import Engine, step
 from lfcs.heads import Head
 from lfcs.network import SpikingPolicy
 from lfcs.rollout import Encoder, check_finite
@@ -16,6 +17,7 @@ MAX_BATCH = 20  # environments side by side
 @torch.no_grad()
 def evaluate(
     policy: SpikingPolicy,
+    engine: Engine,
     head: Head,
     encoder: Encoder,
     envs: gymnasium.vector.VectorEnv,
@@ -30,9 +32,9 @@ def evaluate(
     """
     returns: list[float] = []
     lengths: list[int] = []
-    generator = torch.Generator(policy.input.weight.device).manual_seed(seed)
+    generator = torch.Generator(policy.hidden.device).manual_seed(seed)
     while len(returns) < episodes:
-        got = _one_episode_each(policy, head, encoder, envs, seed + len(returns), generator, greedy)
+        got = _one_episode_each(policy, engine, head, encoder, envs, seed + len(returns), generator, greedy)
         returns += got[0].tolist()
         lengths += got[1].tolist()
     return np.array(returns[:episodes]), np.array(lengths[:episodes])
@@ -40,6 +42,7 @@ def evaluate(
 
 def _one_episode_each(
     policy: SpikingPolicy,
+    engine: Engine,
     head: Head,
     encoder: Encoder,
     envs: gymnasium.vector.VectorEnv,
@@ -49,14 +52,14 @@ def _one_episode_each(
 ) -> tuple[np.ndarray, np.ndarray]:
     batch = envs.num_envs
     start = getattr(envs.single_action_space, "start", 0)
-    like = policy.input.weight
+    like = policy.hidden
     state = policy.initial_state(batch)
     total, length, running = np.zeros(batch), np.zeros(batch, dtype=np.int64), np.ones(batch, dtype=bool)
     obs, _ = envs.reset(seed=seed)
     while running.any():
         check_finite(obs, "observation", int(length.sum()))
         x = torch.from_numpy(encoder.encode(obs)).to(like.device, like.dtype)
-        state = policy.step(x, state)[-1]
+        state = step(engine, x, state, policy.config.ticks)[-1]
         params, _ = policy.read(state.readout)
         action = head.greedy(params) if greedy else head.sample(params, generator)
         obs, reward, terminated, truncated, _ = envs.step(action.cpu().numpy() + start)

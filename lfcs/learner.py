@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lfcs import rules
 from lfcs.config import RuleConfig
+from lfcs.engine import Engine, step
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingPolicy
 from lfcs.rollout import Trajectory
@@ -30,39 +31,21 @@ class Agent(Protocol):
 
 
 def local_gradients(
-    psi: Tensor,
-    xbar: Tensor,
-    readout: Tensor,
-    policy_error: Tensor,
-    value_error: Tensor,
-    signal: Tensor,
-    reset: Tensor,
-    kappa: float,
-) -> list[Tensor]:
+    psi: Tensor, xbar: Tensor, readout: Tensor, error: Tensor, signal: Tensor, reset: Tensor, kappa: float
+) -> tuple[Tensor, Tensor]:
     """Gradients of a chunk from quantities local to each synapse; weights must be constant over the chunk.
 
-        dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t ,  dW_pi = Σ_t s_t y_tᵀ ,  dw_v = Σ_t s^v_t y_t
+        dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t ,  dW_out,ki = Σ_t s_k,t y_i,t
 
     Args: ``psi`` [T', B, N] and ``xbar`` [T', B, D+1+N] by tick, where T' may begin before the chunk (the tail);
-    ``readout`` y [K, B, N], ``policy_error`` s [K, B, A], ``value_error`` s^v [K, B] and ``signal`` L [K, B, N] by
-    step; ``reset`` [T', B] true where a state was cleared before a tick. The ticks of the K steps are the last ones.
-    Returns the gradients in the order of ``hidden_parameters() + readout_parameters()``. Raises ValueError on shapes
-    that do not fit. Source: Bellec et al. 2020, eq. (1) and Methods (reward-based e-prop).
+    ``readout`` y [K, B, N] and ``error`` s [K, B, A+1] (policy outputs, then the value) by step; ``signal`` L
+    [T', B, N] by tick; ``reset`` [T', B] true where a state was cleared before a tick.
+    Returns the gradients [D+1+N, N] and [N+1, A+1] of the policy's packed ``hidden`` and ``readout`` weights. Raises
+    ValueError on shapes that do not fit. Source: Bellec et al. 2020, eq. (1) and Methods (reward-based e-prop).
     """
-    neurons, inputs = psi.shape[2], xbar.shape[2] - psi.shape[2] - 1
-    post = rules.filter_backwards(signal, kappa, reset) * psi
-    hidden = rules.chunk_gradient(post, xbar)
-    recurrent = hidden[:, inputs + 1 :].contiguous()
-    recurrent.fill_diagonal_(0.0)  # no self-connections
-    return [
-        hidden[:, :inputs].contiguous(),
-        hidden[:, inputs].contiguous(),
-        recurrent,
-        rules.chunk_gradient(policy_error, readout),
-        policy_error.sum((0, 1)),
-        rules.chunk_gradient(value_error[..., None], readout).reshape(1, neurons),
-        value_error.sum().reshape(1),
-    ]
+    hidden = rules.chunk_gradient(xbar, rules.filter_backwards(signal, kappa, reset).mul_(psi))
+    hidden[-psi.shape[2] :].fill_diagonal_(0.0)  # no self-connections
+    return hidden, torch.cat((rules.chunk_gradient(readout, error), error.sum((0, 1))[None]))
 
 
 def at_last_tick(signal: Tensor, ticks: int, tail: int) -> Tensor:
@@ -83,24 +66,31 @@ class Learner:
     """Owns the new policy, its optimiser and the neurons' rate estimates."""
 
     def __init__(
-        self, rule: RuleConfig, agent: Agent, policy: SpikingPolicy, head: Head, generator: torch.Generator
+        self,
+        rule: RuleConfig,
+        agent: Agent,
+        policy: SpikingPolicy,
+        head: Head,
+        engine: Engine,
+        generator: torch.Generator,
     ) -> None:
-        self.rule, self.agent, self.policy, self.head = rule, agent, policy, head
-        self.groups = [policy.hidden_parameters(), policy.readout_parameters()]
-        self.optimiser = torch.optim.Adam([{"params": g, "lr": 0.0} for g in self.groups], maximize=True, fused=True)
-        like = policy.policy_readout.weight
-        self.rate = torch.full((policy.config.neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
-        scale = policy.config.neurons**-0.5
-        self.random_feedback = torch.empty(head.size + 1, policy.config.neurons, dtype=like.dtype)
-        self.random_feedback.normal_(0.0, scale, generator=generator)
-        self.random_feedback = self.random_feedback.to(like.device)
+        self.rule, self.agent, self.policy, self.head, self.engine = rule, agent, policy, head, engine
+        self.weights = [policy.hidden, policy.readout]
+        self.optimiser = torch.optim.Adam([{"params": [w], "lr": 0.0} for w in self.weights], maximize=True, fused=True)
+        like, neurons = policy.hidden, policy.config.neurons
+        self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
+        feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
+        self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
         self.updates = 0
 
-    def _feedback(self) -> tuple[Tensor, Tensor]:
-        """Return the feedback weights of the policy [A, N] and of the critic [1, N]."""
+    def _feedback(self) -> Tensor:
+        """Return the feedback weights [A + 1, N] of the policy's outputs and the critic, the critic's share applied."""
         if self.rule.feedback == "random":
-            return self.random_feedback[:-1], self.random_feedback[-1:]
-        return self.policy.policy_readout.weight, self.policy.value_readout.weight
+            feedback = self.random_feedback.clone()
+        else:
+            feedback = self.policy.readout[:-1].T.clone()
+        feedback[-1] *= self.rule.critic_share
+        return feedback
 
     def _advantages(self, traj: Trajectory, value: Tensor, bootstrap: Tensor) -> tuple[Tensor, Tensor]:
         """Return the advantages [T, B] that weigh the policy's update, and the critic's targets [T, B]."""
@@ -127,48 +117,47 @@ class Learner:
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        steps = len(traj.action)
-        ticks = self.policy.config.ticks
+        ticks, kappa = self.policy.config.ticks, self.policy.config.kappa
         state = traj.state
-        tail: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=self.rule.tail)  # (psi, xbar, reset) by tick
-        record: dict[str, list[Any]] = {k: [] for k in ("value", "rho", "entropy", "rate", "norm", "step")}
+        resets_at = traj.reset.any(1).tolist()
+        no_reset = torch.zeros_like(traj.reset[0])
+        tail: deque[tuple[NetState, Tensor]] = deque(maxlen=self.rule.tail)  # states and resets by tick
+        record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "entropy", "rate", "norm", "step")}
         bootstrap = torch.zeros_like(traj.bootstrap)
-        for start in range(0, steps, self.rule.tau_f):
-            chunk = slice(start, min(start + self.rule.tau_f, steps))
-            states: list[NetState] = []
-            resets: list[Tensor] = []
-            for t in range(chunk.start, chunk.stop):
-                of_step = self.policy.step(traj.x[t], state.cleared(traj.reset[t]))
-                states += of_step
-                resets += [traj.reset[t]] + [torch.zeros_like(traj.reset[t])] * (ticks - 1)
-                state = of_step[-1]
+        for start in range(0, len(traj.action), self.rule.tau_f):
+            stop = min(start + self.rule.tau_f, len(traj.action))
+            of_chunk: list[tuple[NetState, Tensor]] = []
+            for t in range(start, stop):
+                before = state.cleared(traj.reset[t]) if resets_at[t] else state
+                states = step(self.engine, traj.x[t], before, ticks)
+                of_chunk += [(s, no_reset if k else traj.reset[t]) for k, s in enumerate(states)]
+                state = states[-1]
                 if t in traj.final:
-                    last = self.policy.step(traj.final[t], state)[-1]
-                    bootstrap[t] = self.policy.read(last.readout)[1]
-            ticks_of_chunk = [(self.policy.surrogate(s.mem), s.trace, r) for s, r in zip(states, resets, strict=True)]
-            psi, xbar, reset = (torch.stack(column) for column in zip(*tail, *ticks_of_chunk, strict=True))
-            readout = torch.stack([s.readout for s in states[ticks - 1 :: ticks]])
-            spikes = torch.stack([s.spk for s in states])
+                    following = step(self.engine, traj.final[t], state, ticks)[-1]
+                    bootstrap[t] = self.policy.read(following.readout)[1]
+            by_tick = [*tail, *of_chunk]
+            psi = self.policy.surrogate(torch.stack([s.mem for s, _ in by_tick]))
+            xbar = torch.stack([s.trace for s, _ in by_tick])
+            reset = torch.stack([r for _, r in by_tick])
+            readout = torch.stack([s.readout for s, _ in of_chunk[ticks - 1 :: ticks]])
+            rate = self._update_rate(torch.stack([s.spk for s, _ in of_chunk]))
             params, value = self.policy.read(readout)
-            rho = rules.ratio(self.head.log_prob(params, traj.action[chunk]), traj.logp_ref[chunk])
-            rate = self._update_rate(spikes)
+            action = traj.action[start:stop]
+            rho = rules.ratio(self.head.log_prob(params, action), traj.logp_ref[start:stop])
 
-            weight = self.agent.weight(rho, advantage[chunk])
-            policy_error = weight[..., None] * self.head.score(params, traj.action[chunk])
+            weight = self.agent.weight(rho, advantage[start:stop])
+            policy_error = weight[..., None] * self.head.score(params, action)
             policy_error += self.rule.entropy * self.head.entropy_score(params)
-            value_error = self.rule.value * (target[chunk] - value)
-            to_policy, to_critic = self._feedback()
-            signal = rules.learning_signal(policy_error, to_policy)
-            signal += self.rule.critic_share * rules.learning_signal(value_error[..., None], to_critic)
+            value_error = self.rule.value * (target[start:stop] - value)
+            error = torch.cat((policy_error, value_error[..., None]), dim=-1)
+            signal = rules.learning_signal(error, self._feedback())
             signal += rules.homeostasis(self.rate, self.rule.target_rate, self.rule.homeostasis)
             signal = at_last_tick(signal, ticks, len(tail))
-            grads = local_gradients(
-                psi, xbar, readout, policy_error, value_error, signal, reset, self.policy.config.kappa
-            )
-            norm = self._update(grads, scale=1.0 / value.numel())
-            tail.extend(ticks_of_chunk)
-            entropy = self.head.entropy(params)
-            for name, item in zip(record, (value, rho, entropy, rate, norm[0], norm[1]), strict=True):
+            gradients = local_gradients(psi, xbar, readout, error, signal, reset, kappa)
+            norm, change = self._update(gradients, scale=1.0 / value.numel())
+            tail.extend(of_chunk)
+            seen = (value, rho, self.head.entropy(params), rate, norm, change)
+            for name, item in zip(record, seen, strict=True):
                 record[name].append(item)
         joined = {k: torch.cat(record[k]) for k in ("value", "rho", "entropy")}
         return joined | {k: torch.stack(record[k]) for k in ("rate", "norm", "step")} | {"bootstrap": bootstrap}
@@ -180,16 +169,15 @@ class Learner:
         self.rate = decay * self.rate + (1.0 - decay) * rate
         return rate
 
-    def _update(self, grads: list[Tensor], scale: float) -> tuple[Tensor, Tensor]:
-        """Clip to a global norm and ascend; returns the norms of the gradient and of the change of readouts."""
-        parameters = self.groups[0] + self.groups[1]
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad.mul_(scale)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.rule.max_grad_norm)
-        before = self.policy.policy_readout.weight.clone()
+    def _update(self, gradients: tuple[Tensor, Tensor], scale: float) -> tuple[Tensor, Tensor]:
+        """Clip to a global norm and ascend; returns the norms of the gradient and of the change of the readout."""
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient.mul_(scale)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.rule.max_grad_norm)
+        before = self.policy.readout.clone()
         self.optimiser.step()
         self.updates += 1
-        return norm, (self.policy.policy_readout.weight - before).norm()
+        return norm, (self.policy.readout - before).norm()
 
     def _metrics(self, traj: Trajectory, record: dict[str, Any], target: Tensor) -> dict[str, float]:
         """Means over the last pass. approx_kl is the mean of (ρ - 1) - log ρ (Schulman 2020, estimator k3)."""

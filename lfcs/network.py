@@ -10,7 +10,8 @@ Nothing is kept in the module between calls: state goes in and comes out, so two
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import snntorch
 import torch
@@ -86,45 +87,70 @@ class SpikingPolicy(nn.Module):
                 weight.normal_(0.0, std, generator=generator)
             for bias in (self.input.bias, self.policy_readout.bias, self.value_readout.bias):
                 bias.zero_()
-        self.clear_diagonal()
+            self.recurrent.fill_diagonal_(0.0)
         self.to(torch.get_default_dtype())
 
     @property
-    def recurrent(self) -> Tensor:
+    def recurrent(self) -> nn.Parameter:
         """W_rec [N, N], from the second index to the first."""
         return self.rleaky.recurrent.weight
 
-    def hidden_parameters(self) -> list[nn.Parameter]:
-        """Return W_in [N, D], b [N] and W_rec [N, N]: the weights that learn from eligibility traces."""
-        return [self.input.weight, self.input.bias, self.rleaky.recurrent.weight]
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingPolicy:
+        """Move or convert the module, then lay its weights out again (called by ``to``, ``double``, ``cuda``)."""
+        super()._apply(fn, recurse)
+        self._pack()
+        return self
 
-    def readout_parameters(self) -> list[nn.Parameter]:
-        """Return W_pi [K, N], b_pi [K], w_v [1, N] and b_v [1]."""
-        return [*self.policy_readout.parameters(), *self.value_readout.parameters()]
+    @torch.no_grad()
+    def _pack(self) -> None:
+        """Keep all weights in two tensors, so that one product or one optimiser step covers each; parameters are views.
 
-    def clear_diagonal(self) -> None:
-        """Set the self-connections of W_rec to zero."""
-        with torch.no_grad():
-            self.recurrent.fill_diagonal_(0.0)
+        ``hidden`` [D + 1 + N, N] holds [W_in | b | W_rec]ᵀ: a row is the fan-out of one presynaptic source.
+        ``readout`` [N + 1, K + 1] holds [W_pi, w_v]ᵀ and, in its last row, the biases.
+        """
+        d, n, k = self.input.in_features, self.config.neurons, self.policy_readout.out_features
+        self.hidden = torch.cat((self.input.weight.T, self.input.bias[None], self.recurrent.T))
+        weights = torch.cat((self.policy_readout.weight, self.value_readout.weight)).T
+        biases = torch.cat((self.policy_readout.bias, self.value_readout.bias))
+        self.readout = torch.cat((weights, biases[None]))
+        self.input.weight.data, self.input.bias.data = self.hidden[:d].T, self.hidden[d]
+        self.recurrent.data = self.hidden[d + 1 :].T
+        self.policy_readout.weight.data, self.policy_readout.bias.data = self.readout[:n, :k].T, self.readout[n, :k]
+        self.value_readout.weight.data, self.value_readout.bias.data = self.readout[:n, k:].T, self.readout[n, k:]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SpikingPolicy:
+        """Return an independent twin whose parameters are views of tensors of its own."""
+        outputs = self.policy_readout.out_features
+        twin = SpikingPolicy(self.input.in_features, outputs, self.config, torch.Generator().manual_seed(0))
+        twin.to(self.hidden.device, self.hidden.dtype)
+        twin.load_state_dict(self.state_dict())
+        return twin
 
     def initial_state(self, batch: int) -> NetState:
         """Return the state at rest for ``batch`` environments."""
         n, d = self.input.weight.shape
-        zeros = self.input.weight.new_zeros
+        zeros = self.hidden.new_zeros
         return NetState(zeros(batch, n), zeros(batch, n), zeros(batch, n), zeros(batch, d + 1 + n))
 
-    def tick(self, x: Tensor, state: NetState) -> NetState:
-        """Advance one tick with input ``x`` [B, D]. Raises ValueError on a shape that does not fit the state.
+    def check(self, x: Tensor, state: NetState) -> None:
+        """Raise ValueError if input [B, D] and state do not fit (snntorch would silently start from zeros)."""
+        (sources, n), batch = self.hidden.shape, len(x)
+        neurons = (batch, n)
+        if not (
+            x.shape == (batch, sources - 1 - n)
+            and state.trace.shape == (batch, sources)
+            and state.spk.shape == state.mem.shape == state.readout.shape == neurons
+        ):
+            raise ValueError(
+                f"input {tuple(x.shape)} and state {[tuple(s.shape) for s in state]} are not "
+                f"{(batch, sources - 1 - n)} and {[neurons, neurons, neurons, (batch, sources)]}"
+            )
 
-        (snntorch would silently replace a state of another shape by zeros.)
-        """
-        n, d = self.input.weight.shape
-        batch = len(x)
-        expected = ((batch, n), (batch, n), (batch, n), (batch, d + 1 + n))
-        if x.shape != (batch, d) or tuple(tuple(s.shape) for s in state) != expected:
-            raise ValueError(f"input {tuple(x.shape)} or state {[tuple(s.shape) for s in state]} is not {expected}")
+    def tick(self, x: Tensor, state: NetState) -> NetState:
+        """Advance one tick with input ``x`` [B, D]. Raises ValueError on a shape that does not fit the state."""
+        self.check(x, state)
         spk, mem = self.rleaky(self.input(x), state.spk, state.mem)
-        pre = torch.cat((x, x.new_ones(batch, 1), state.spk.detach()), dim=1)
+        pre = torch.cat((x, x.new_ones(len(x), 1), state.spk.detach()), dim=1)
         return NetState(
             spk,
             mem,
@@ -132,17 +158,9 @@ class SpikingPolicy(nn.Module):
             rules.presynaptic_trace(state.trace, pre, self.config.beta),
         )
 
-    def step(self, x: Tensor, state: NetState) -> list[NetState]:
-        """Return the states after each of the ``ticks`` ticks of one environment step with input ``x`` [B, D]."""
-        states = []
-        for _ in range(self.config.ticks):
-            state = self.tick(x, state)
-            states.append(state)
-        return states
-
-    def read(self, readout: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the head's parameters [..., K] and the value [...] of a readout trace y [..., N]."""
-        return self.policy_readout(readout), self.value_readout(readout)[..., 0]
+        return self.policy_readout(y), self.value_readout(y)[..., 0]
 
     def surrogate(self, mem: Tensor) -> Tensor:
         """Return ψ of a membrane potential, any shape."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lfcs.engine import Engine, step
 from lfcs.errors import UserError
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingPolicy
@@ -84,14 +85,16 @@ class Rollout:
         envs: gymnasium.vector.VectorEnv,
         encoder: Encoder,
         policy: SpikingPolicy,
+        engine: Engine,
         head: Head,
         generator: torch.Generator,
     ) -> None:
         self.envs, self.encoder, self.policy, self.head, self.generator = envs, encoder, policy, head, generator
+        self.engine, self.ticks = engine, policy.config.ticks
         self.batch = envs.num_envs
         self.env_steps = 0
         self.episodes: deque[tuple[float, int]] = deque(maxlen=100)
-        self.device = policy.input.weight.device
+        self.device = policy.hidden.device
 
     def refresh(self, seed: int) -> None:
         """Start every environment and its neurons afresh; running episodes are cut and count as truncated."""
@@ -126,7 +129,7 @@ class Rollout:
         self.episode_length[self.begun] = 0
 
     def _input(self, obs: np.ndarray) -> Tensor:
-        dtype = self.policy.input.weight.dtype
+        dtype = self.policy.hidden.dtype
         return torch.from_numpy(self.encoder.encode(obs)).to(self.device, dtype)
 
     @torch.no_grad()
@@ -134,20 +137,21 @@ class Rollout:
         """Act for ``steps`` steps in every environment. Raises UserError on a non-finite observation or reward."""
         by_step: list[tuple[Tensor, ...]] = []
         outcomes: list[tuple[np.ndarray, ...]] = []
-        bootstrap = torch.zeros(steps, self.batch, dtype=self.policy.input.weight.dtype, device=self.device)
+        bootstrap = torch.zeros(steps, self.batch, dtype=self.policy.hidden.dtype, device=self.device)
         final: dict[int, Tensor] = {}
         first_state = self.state
         for t in range(steps):
             self.encoder.observe(self.obs)
             x = self._input(self.obs)
             reset = torch.from_numpy(self.begun).to(self.device)
-            state = self.policy.step(x, self.state.cleared(reset))[-1]
+            before = self.state.cleared(reset) if self.begun.any() else self.state
+            state = step(self.engine, x, before, self.ticks)[-1]
             params, value = self.policy.read(state.readout)
             action = self.head.sample(params, self.generator)
             reward, terminated, truncated, following = self._step_envs(action.cpu().numpy())
             if truncated.any() or t == steps - 1:
                 final[t] = self._input(following)
-                bootstrap[t] = self.policy.read(self.policy.step(final[t], state)[-1].readout)[1]
+                bootstrap[t] = self.policy.read(step(self.engine, final[t], state, self.ticks)[-1].readout)[1]
             self._close_episodes()
             self.state = state
             by_step.append((x, action, self.head.log_prob(params, action), value, reset))

@@ -110,22 +110,24 @@ def filter_backwards(signal: Tensor, kappa: float, reset: Tensor) -> Tensor:
     """
     if reset.shape != signal.shape[:2]:
         raise ValueError(f"reset {tuple(reset.shape)} does not fit signal {tuple(signal.shape)}")
-    keep = kappa * (~reset).to(signal.dtype)[..., None]
+    keep = (kappa * (~reset).to(signal.dtype)[..., None]).unbind(0)
     out = (1.0 - kappa) * signal
+    by_tick = out.unbind(0)
     for t in range(len(signal) - 2, -1, -1):
-        out[t] += keep[t + 1] * out[t + 1]
+        by_tick[t].addcmul_(keep[t + 1], by_tick[t + 1])
     return out
 
 
-def chunk_gradient(post: Tensor, pre: Tensor) -> Tensor:
-    """Sum of rank-one terms over time and environments in one matrix product, dW = Σ_{t,b} post_i,tb · pre_j,tb.
+def chunk_gradient(pre: Tensor, post: Tensor) -> Tensor:
+    """Sum of rank-one terms over time and environments in one matrix product, dW_ji = Σ_{t,b} pre_j,tb · post_i,tb.
 
-    Args: ``post`` [T, B, N] (L̂ ψ for hidden weights, s for readout weights), ``pre`` [T, B, D]. Returns [N, D].
-    Raises ValueError if T or B differ. Source: [B20] eq. (1) with the rank-one eligibility of eq. (4).
+    Args: ``pre`` [T, B, D] (x̄ for hidden weights, y for readout weights), ``post`` [T, B, N] (L̂ ψ, or s).
+    Returns [D, N], the transpose of a weight matrix. Raises ValueError if T or B differ.
+    Source: [B20] eq. (1) with the rank-one eligibility of eq. (4).
     """
     if post.shape[:2] != pre.shape[:2]:
         raise ValueError(f"post {tuple(post.shape)} and pre {tuple(pre.shape)} differ in time or environments")
-    return post.flatten(0, 1).T @ pre.flatten(0, 1)
+    return pre.flatten(0, 1).T @ post.flatten(0, 1)
 
 
 def homeostasis(rate: Tensor, target: float, strength: float) -> Tensor:
@@ -185,10 +187,11 @@ def advantages(delta: Tensor, ends: Tensor, gamma: float, lam: float) -> Tensor:
     unequal shapes. Source: [S15] eq. (16). The update is then dW = η Σ_t A_t m_t ρ_t d log π_new(a_t)/dW.
     """
     _same_shape(delta=delta, ends=ends)
-    keep = gamma * lam * (~ends).to(delta.dtype)
+    keep = (gamma * lam * (~ends).to(delta.dtype)).unbind(0)
     out = delta.clone()
+    by_step = out.unbind(0)
     for t in range(len(delta) - 2, -1, -1):
-        out[t] += keep[t] * out[t + 1]
+        by_step[t].addcmul_(keep[t], by_step[t + 1])
     return out
 
 

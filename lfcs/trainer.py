@@ -18,6 +18,7 @@ import torch
 
 from lfcs import __version__, checkpoint
 from lfcs.config import Config
+from lfcs.engine import make_engine
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, evaluate
 from lfcs.heads import make_head
@@ -67,8 +68,10 @@ class Trainer:
         actions = torch.Generator(self.device).manual_seed(stream_seed(config.seed, "actions"))
         policy = SpikingPolicy(self.encoder.size, self.head.size, config.network, weights).to(self.device)
         self.reference = copy.deepcopy(policy)
-        self.learner = Learner(config.rule, make_agent(config.rule), policy, self.head, feedback)
-        self.rollout = Rollout(self.envs, self.encoder, self.reference, self.head, actions)
+        self.engine = make_engine(config.engine, self.reference)
+        learning = make_engine(config.engine, policy)
+        self.learner = Learner(config.rule, make_agent(config.rule), policy, self.head, learning, feedback)
+        self.rollout = Rollout(self.envs, self.encoder, self.reference, self.engine, self.head, actions)
         self.since_sync = 0
         self.seconds = 0.0
         self._stop = False
@@ -159,10 +162,14 @@ class Trainer:
         out = {}
         seed = stream_seed(self.config.seed, stream, self.env_steps)
         for greedy, suffix in ((True, ""), (False, "_sampled")):
-            returns, _ = evaluate(self.reference, self.head, self.encoder, self.eval_envs, episodes, seed, greedy)
+            returns, _ = self.play(episodes, seed, greedy)
             out[f"eval/mean_reward{suffix}"] = float(returns.mean())
             out[f"eval/std_reward{suffix}"] = float(returns.std())
         return out
+
+    def play(self, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the returns and lengths [episodes] of the reference policy, frozen."""
+        return evaluate(self.reference, self.engine, self.head, self.encoder, self.eval_envs, episodes, seed, greedy)
 
     def _checkpoint(self, run_dir: Path) -> None:
         folder = run_dir / "checkpoints"

@@ -22,7 +22,7 @@ def double():
 
 def make_policy(neurons=7, inputs=3, actions=3, seed=0, **network):
     """Return a policy with strong weights, so that it spikes and every gradient is away from zero."""
-    config = NetworkConfig(neurons=neurons, input_gain=2.0, recurrent_gain=1.5, **network)
+    config = NetworkConfig(neurons=neurons, tau_m=6.0, input_gain=2.0, recurrent_gain=1.5, **network)
     generator = torch.Generator().manual_seed(seed)
     policy = SpikingPolicy(inputs, actions, config, generator)
     with torch.no_grad():

@@ -12,9 +12,9 @@ from lfcs.cli import build_config, make_trainer
 SMALL = {"network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
 
 
-def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, **settings):
+def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, engine="fused", **settings):
     overrides = SMALL | {k.replace("__", "."): v for k, v in settings.items()}
-    trainer = make_trainer(build_config(env, agent, steps, seed, overrides=overrides))
+    trainer = make_trainer(build_config(env, agent, steps, seed, engine=engine, overrides=overrides))
     trainer.rollout.refresh(seed)
     return trainer
 
@@ -29,7 +29,7 @@ def test_one_update_changes_every_plastic_tensor_and_nothing_else():
     before, frozen = weights(new), weights(reference)
     trainer._window()
     plastic = {name for name, _ in new.named_parameters()}
-    assert len(plastic) == 7
+    assert len(plastic) == 7  # W_in, b, W_rec, W_pi, b_pi, w_v, b_v
     for name, value in weights(new).items():
         assert torch.equal(value, before[name]) == (name not in plastic), name
     for name, value in weights(reference).items():
@@ -51,9 +51,9 @@ def test_lf_cs_without_replay_is_e_prop_bit_by_bit():
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("ticks", [1, 2])
-def test_the_ratio_is_exactly_one_before_the_first_update(ticks):
-    trainer = small_trainer(rule__tau_f=12, rule__replays=1, network__ticks=ticks)
+@pytest.mark.parametrize("ticks,neurons", [(1, 16), (2, 16), (1, 300)])
+def test_the_ratio_is_exactly_one_before_the_first_update(ticks, neurons):
+    trainer = small_trainer(rule__tau_f=12, rule__replays=1, network__ticks=ticks, network__neurons=neurons)
     for _ in range(3):
         metrics = trainer._window()
         assert (metrics["train/ratio_mean"], metrics["train/ratio_std"]) == (1.0, 0.0)
@@ -113,7 +113,7 @@ def test_a_tail_makes_chunks_of_one_step_sum_to_the_whole_window(double):
 
         def record(grads, scale, update=update):
             nonlocal total
-            total = total + torch.cat([g.flatten() for g in grads[:3]])
+            total = total + grads[0]
             return update(grads, scale)
 
         trainer.learner._update = record
@@ -125,7 +125,7 @@ def test_a_tail_makes_chunks_of_one_step_sum_to_the_whole_window(double):
 
 def test_a_state_of_the_wrong_shape_is_refused():
     policy = small_trainer().reference
-    with pytest.raises(ValueError, match="is not"):
+    with pytest.raises(ValueError, match="are not"):
         policy.tick(torch.zeros(3, policy.input.in_features), policy.initial_state(4))
 
 

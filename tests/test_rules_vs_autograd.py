@@ -58,20 +58,25 @@ def test_local_gradient_equals_autograd(double, sizes, quantity):
         policy_weight, value_weight = weight * objective.detach(), zero
     else:
         objective, policy_weight, value_weight = logp, weight, zero
-    parameters = policy.hidden_parameters() + policy.readout_parameters()
-    expected = torch.autograd.grad((weight * objective).sum(), parameters, materialize_grads=True)
-    expected[2].fill_diagonal_(0.0)
+    layers = (policy.input, policy.rleaky.recurrent, policy.policy_readout, policy.value_readout)
+    parameters = [p for layer in layers for p in layer.parameters()]
+    found = torch.autograd.grad((weight * objective).sum(), parameters, materialize_grads=True)
+    w_in, b, w_rec, w_pi, b_pi, w_v, b_v = found
+    w_rec.fill_diagonal_(0.0)
+    expected = (
+        torch.cat((w_in.T, b[None], w_rec.T)),
+        torch.cat((torch.cat((w_pi, w_v)).T, torch.cat((b_pi, b_v))[None])),
+    )
 
     with torch.no_grad():
-        policy_error = policy_weight[..., None] * head.score(params, action)
-        signal = rules.learning_signal(policy_error, policy.policy_readout.weight)
-        signal += rules.learning_signal(value_weight[..., None], policy.value_readout.weight)
+        error = torch.cat((policy_weight[..., None] * head.score(params, action), value_weight[..., None]), dim=-1)
+        signal = rules.learning_signal(error, torch.cat((policy.policy_readout.weight, policy.value_readout.weight)))
         psi, xbar, by_tick = factors(policy, states, reset)
         signal = at_last_tick(signal, ticks, tail=0)
         kappa = policy.config.kappa
-        got = local_gradients(psi, xbar, readout, policy_error, value_weight, signal, by_tick, kappa)
+        got = local_gradients(psi, xbar, readout, error, signal, by_tick, kappa)
     assert sum(s.spk.sum() for s in states) > 0
-    assert all(e.abs().max() > 1e-6 for e in expected[:3])
+    assert all(e.abs().max() > 1e-6 for e in (w_in, b, w_rec))
     for g, e in zip(got, expected, strict=True):
         assert_close(g, e, **TOLERANCE)
 
@@ -93,8 +98,8 @@ def test_chunk_product_equals_the_sum_of_per_step_traces(double, sizes):
         ebar = ebar * (~by_tick[t])[:, None, None]
         ebar = rules.filtered_eligibility(ebar, rules.eligibility(psi[t], xbar[t]), kappa)
         expected += (signal[t][:, :, None] * ebar).sum(0)
-    got = rules.chunk_gradient(rules.filter_backwards(signal, kappa, by_tick) * psi, xbar)
-    assert_close(got, expected, **TOLERANCE)
+    got = rules.chunk_gradient(xbar, rules.filter_backwards(signal, kappa, by_tick) * psi)
+    assert_close(got.T, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("steps,batch", [(1, 1), (8, 2), (40, 5)])

@@ -14,7 +14,6 @@ import torch
 from lfcs import checkpoint, monitor
 from lfcs.cli import build_config, load_config, make_trainer
 from lfcs.errors import Interrupted, UserError
-from lfcs.evaluation import evaluate
 from lfcs.rollout import final_observations
 
 FAST = {
@@ -201,9 +200,7 @@ def test_evaluation_changes_nothing(tmp_path):
 def test_evaluation_plays_whole_episodes():
     trainer = new_trainer("toys:Clock-v0")
     for episodes in (1, 103):
-        returns, lengths = evaluate(
-            trainer.reference, trainer.head, trainer.encoder, trainer.eval_envs, episodes, 0, greedy=False
-        )
+        returns, lengths = trainer.play(episodes, 0, greedy=False)
         assert returns.tolist() == lengths.tolist() == [5.0] * episodes
 
 
@@ -226,7 +223,7 @@ def test_truncation_bootstraps_and_termination_does_not():
         assert bool((traj.bootstrap[:-1][inside] != 0).all()) == (ending == "truncated")
         state = trainer.rollout.policy.initial_state(3)
         for t in range(60):  # what was stored is what the policy computes, state resets included
-            state = trainer.rollout.policy.step(traj.x[t], state.cleared(traj.reset[t]))[-1]
+            state = trainer.engine.tick(traj.x[t], state.cleared(traj.reset[t]))
             params, value = trainer.rollout.policy.read(state.readout)
             assert torch.equal(value, traj.value[t])
             assert torch.equal(trainer.head.log_prob(params, traj.action[t]), traj.logp_ref[t])
