@@ -9,7 +9,7 @@ run: .venv/installed
 	$(BIN)/python -m experiments.first_run $(ENV)
 
 test: .venv/installed
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
