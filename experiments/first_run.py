@@ -8,16 +8,18 @@ ENV is the name of an experiment (cartpole, acrobot, pong), a gymnasium id, or p
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from typing import Any
 
 import experiments
 from lfcs.cli import build_config, guarded, make_trainer, new_run_dir, train
-from lfcs.trainer import Trainer
+from lfcs.config import Config
 
 
-def untrained(trainer: Trainer) -> dict[str, float]:
+def untrained(config: Config) -> dict[str, float]:
     """Evaluate the policy before its first update."""
-    found = trainer.evaluate("final evaluation", trainer.config.train.final_episodes)
+    with closing(make_trainer(config)) as trainer:
+        found = trainer.evaluate("final evaluation", config.train.final_episodes)
     return {"mean_return": found["eval/mean_reward"], "std_return": found["eval/std_reward"]}
 
 
@@ -29,7 +31,7 @@ def compare(env: str, seed: int) -> None:
     for agent in ("e-prop", "lf-cs"):
         config = build_config(env, agent, seed=seed, experiment=experiment)
         if not rows:
-            rows["untrained"] = untrained(make_trainer(config))
+            rows["untrained"] = untrained(config)
         run_dir = new_run_dir(config)
         print(f"{agent} on {config.env}, {config.steps:,} steps", flush=True)
         rows[agent] = train(config, run_dir)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def make_trainer(config: Config) -> Trainer:
 
     return Trainer(
         config,
-        make_vec=lambda count: envs.make_vec(config.env, count),
+        make_vec=lambda count: envs.make_vec(config.env, count, config.train.env_workers),
         make_encoder=lambda space: envs.make_encoder(space, config.encoder),
         make_agent=AGENTS[config.agent],
     )
@@ -104,7 +105,8 @@ def _train(args: argparse.Namespace) -> None:
 
     experiment = args.experiment or experiments.find(args.env)
     env = experiment["env"] if experiment else args.env
-    overrides = dict(_pair(text) for text in args.set)
+    flags = {"train.env_workers": args.env_workers, "train.threads": args.threads}
+    overrides = {k: v for k, v in flags.items() if v is not None} | dict(_pair(text) for text in args.set)
     config = build_config(env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment)
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
@@ -122,12 +124,12 @@ def _pair(text: str) -> tuple[str, str]:
 def _eval(args: argparse.Namespace) -> None:
     if args.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
-    trainer = make_trainer(load_config(args.run))
-    env_steps = trainer.restore_policy(args.run)
-    seed = stream_seed(args.seed, "evaluation")
     results = {}
+    with closing(make_trainer(load_config(args.run))) as trainer:
+        env_steps = trainer.restore_policy(args.run)
+        for greedy in (False, True):
+            results[greedy], _ = trainer.play(args.episodes, stream_seed(args.seed, "evaluation"), greedy)
     for greedy in (False, True):
-        results[greedy], _ = trainer.play(args.episodes, seed, greedy)
         name = "greedy" if greedy else "sampled"
         print(f"{name}: {results[greedy].mean():.2f} ± {results[greedy].std():.2f} over {args.episodes} episodes")
     print(
@@ -168,6 +170,8 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run-dir", type=Path, help="directory of the run (default: a new one below runs/)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
+    parser.add_argument("--threads", help="threads of tensor operations (default 1)")
     parser.add_argument("--engine", default="fused", help="fused, or snntorch, its slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"

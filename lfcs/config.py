@@ -79,6 +79,7 @@ class TrainConfig:
     """The loop."""
 
     num_envs: int = setting(16, "environments stepped side by side", low=1)
+    env_workers: str = setting("auto", "processes that step environments: auto, 0 (none) or a number")
     threads: int = setting(1, "threads of tensor operations", low=1)
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1)
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)

@@ -130,6 +130,12 @@ class Trainer:
         finally:
             signal.signal(signal.SIGINT, previous)
             monitor.close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop environments and their workers."""
+        self.envs.close()
+        self.eval_envs.close()
 
     def _on_interrupt(self, *_: Any) -> None:
         if self._stop:  # asked twice: do not wait for the window's end

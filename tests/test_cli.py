@@ -59,7 +59,7 @@ def test_a_missing_extra_is_named(capsys, tmp_path, monkeypatch):
     real = importlib.import_module
 
     def without_emulator(name, *args):
-        if name == "envs.pong":
+        if name == "ale_py":
             raise ImportError("No module named 'ale_py'")
         return real(name, *args)
 

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 import envs
 from envs.encoders import RunningMoments
 from lfcs.config import EncoderConfig
+from lfcs.errors import UserError
 
 
 def permutation_p_value(a, b, rounds=2000):
@@ -102,6 +103,25 @@ def test_vector_environments_give_final_observations():
         obs, _, terminated, _, infos = vec.step(np.zeros(2, dtype=int))
     assert terminated.all() and (obs.argmax(1) == 0).all()
     assert [o.argmax() for o in infos["final_obs"]] == [5, 5]
+
+
+def test_workers_step_the_same_environments():
+    alone, spread = envs.make_vec("toys:Guess-v0", 5), envs.make_vec("toys:Guess-v0", 5, "2")
+    assert np.array_equal(alone.reset(seed=3)[0], spread.reset(seed=3)[0])
+    actions = np.random.default_rng(0).integers(3, size=(25, 5)) + 5
+    for action in actions:
+        *one, infos = alone.step(action)
+        *other, other_infos = spread.step(action)
+        for a, b in zip(one, other, strict=True):
+            assert np.array_equal(a, b) and a.dtype == b.dtype
+        for row in np.flatnonzero(one[2] | one[3]):
+            assert np.array_equal(infos["final_obs"][row], other_infos["final_obs"][row])
+    with pytest.raises(RuntimeError, match="no button 0"):
+        spread.step(actions[0] * 0)
+    spread.close()
+    assert not any(process.is_alive() for process in spread._processes)
+    with pytest.raises(UserError, match="must be auto, 0 or more"):
+        envs.make_vec("toys:Guess-v0", 5, "-1")
 
 
 def test_running_moments_equal_numpys():

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from lfcs import learner
 from lfcs.cli import build_config, make_trainer
 
-SMALL = {"network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
+SMALL = {"train.env_workers": "0", "network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
 
 
 def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, engine="fused", **settings):

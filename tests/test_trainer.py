@@ -19,7 +19,7 @@ from lfcs.rollout import final_observations
 FAST = {
     "network.neurons": 12, "train.num_envs": 3, "rule.window": 8, "rule.tau_s": 16, "rule.replays": 2,
     "train.eval_every": 200, "train.checkpoint_every": 250, "train.eval_episodes": 3, "train.final_episodes": 5,
-    "rule.lr_readout": 0.05,
+    "rule.lr_readout": 0.05, "train.env_workers": "0",
 }  # fmt: skip
 
 
@@ -67,6 +67,21 @@ def test_one_seed_gives_one_result(tmp_path):
     assert comparable(first) == comparable(again)
     assert without_times(tmp_path / "a") == without_times(tmp_path / "b") != without_times(tmp_path / "c")
     assert other["weight_updates"] == first["weight_updates"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2", "3", "auto"])
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path, workers):
+    _, alone = run(tmp_path / "a", **{"train.env_workers": "0"})
+    _, other = run(tmp_path / "b", **{"train.env_workers": workers})
+    assert comparable(alone) == comparable(other)
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
+
+
+def test_a_bad_number_stops_a_run_with_workers_too(tmp_path):
+    trainer = new_trainer("toys:FaultyObservation-v0", **{"train.env_workers": "2"})
+    trainer.start(tmp_path)
+    with pytest.raises(UserError, match="environment 0 returned a non-finite observation at environment step 120"):
+        trainer.train(tmp_path, progress=False)
 
 
 def test_a_run_directory_is_complete(tmp_path):
