@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENV ?= cartpole
 BIN := .venv/bin
 
-.PHONY: run test install clean
+.PHONY: run test install bench bench-quick clean
 
 run: .venv/installed
 	$(BIN)/python -m experiments.first_run $(ENV)
@@ -12,6 +12,12 @@ test: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+bench: .venv/installed
+	$(BIN)/lfcs bench --out experiments/results/benchmark.json
+
+bench-quick: .venv/installed
+	$(BIN)/lfcs bench --quick
 
 install: .venv/installed
 

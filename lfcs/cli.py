@@ -1,4 +1,4 @@
-"""The command line: ``lfcs train | eval | resume | watch``. The one module here that imports upwards, lazily."""
+"""The command line: train, eval, resume, watch, bench. The one module here that imports upwards, lazily."""
 
 from __future__ import annotations
 
@@ -156,6 +156,12 @@ def _resume(args: argparse.Namespace) -> None:
     report(trainer.train(args.run), args.run)
 
 
+def _bench(args: argparse.Namespace) -> None:
+    from experiments import benchmark
+
+    benchmark.run(args.quick, args.threads, args.out)
+
+
 def _watch(args: argparse.Namespace) -> None:
     if not args.runs.is_dir():
         raise UserError(f"no directory {args.runs}: train something first")
@@ -199,6 +205,11 @@ def _parser() -> argparse.ArgumentParser:
     resume_parser = commands.add_parser("resume", help="continue a run from its newest checkpoint")
     resume_parser.add_argument("run", type=Path)
     resume_parser.set_defaults(call=_resume)
+    bench_parser = commands.add_parser("bench", help="measure speed, as ratios taken in one run")
+    bench_parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
+    bench_parser.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
+    bench_parser.add_argument("--out", type=Path, help="file for the figures, as JSON")
+    bench_parser.set_defaults(call=_bench)
     watch_parser = commands.add_parser("watch", help="open runs in TensorBoard")
     watch_parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
     watch_parser.set_defaults(call=_watch)

@@ -111,7 +111,7 @@ class Trainer:
         try:
             while self.env_steps < self.config.steps:
                 before, started = self.env_steps, time.perf_counter()
-                metrics = self._window()
+                metrics = self.window()
                 elapsed = time.perf_counter() - started
                 self.seconds += elapsed
                 metrics["time/fps"] = (self.env_steps - before) / elapsed
@@ -142,7 +142,7 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop = True
 
-    def _window(self) -> dict[str, float]:
+    def window(self) -> dict[str, float]:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
         The last window is cut to end at the run's number of steps, and always ends with a copy.

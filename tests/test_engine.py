@@ -76,7 +76,7 @@ def test_whole_updates_are_the_same(options, seed):
     torch.set_default_dtype(torch.float64)
     try:
         trainers = [small_trainer(seed=seed, engine=name, **options) for name in ENGINES]
-        metrics = [[t._window() for _ in range(3)] for t in trainers]
+        metrics = [[t.window() for _ in range(3)] for t in trainers]
         for a, b in zip(*metrics, strict=True):
             assert a.keys() == b.keys()
             assert all(a[k] == pytest.approx(b[k], rel=1e-8, abs=1e-10, nan_ok=True) for k in a)

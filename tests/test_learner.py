@@ -27,7 +27,7 @@ def test_one_update_changes_every_plastic_tensor_and_nothing_else():
     trainer = small_trainer(rule__tau_s=24)
     new, reference = trainer.learner.policy, trainer.reference
     before, frozen = weights(new), weights(reference)
-    trainer._window()
+    trainer.window()
     plastic = {name for name, _ in new.named_parameters()}
     assert len(plastic) == 7  # W_in, b, W_rec, W_pi, b_pi, w_v, b_v
     for name, value in weights(new).items():
@@ -37,7 +37,7 @@ def test_one_update_changes_every_plastic_tensor_and_nothing_else():
     assert torch.equal(new.recurrent.diagonal(), torch.zeros(16))
     assert new.recurrent.abs().sum() > 0
 
-    trainer._window()  # tau_s = 2 windows have passed
+    trainer.window()  # tau_s = 2 windows have passed
     for name, value in weights(reference).items():
         assert torch.equal(value, weights(new)[name]), name
 
@@ -45,7 +45,7 @@ def test_one_update_changes_every_plastic_tensor_and_nothing_else():
 def test_lf_cs_without_replay_is_e_prop_bit_by_bit():
     same = {"rule__replays": 1, "rule__tau_f": 12, "rule__tau_s": 12}
     runs = [small_trainer(agent="lf-cs", **same), small_trainer(agent="e-prop")]
-    metrics = [[trainer._window() for _ in range(5)] for trainer in runs]
+    metrics = [[trainer.window() for _ in range(5)] for trainer in runs]
     assert metrics[0] == metrics[1]
     for a, b in zip(*(weights(t.learner.policy).values() for t in runs), strict=True):
         assert torch.equal(a, b)
@@ -55,7 +55,7 @@ def test_lf_cs_without_replay_is_e_prop_bit_by_bit():
 def test_the_ratio_is_exactly_one_before_the_first_update(ticks, neurons):
     trainer = small_trainer(rule__tau_f=12, rule__replays=1, network__ticks=ticks, network__neurons=neurons)
     for _ in range(3):
-        metrics = trainer._window()
+        metrics = trainer.window()
         assert (metrics["train/ratio_mean"], metrics["train/ratio_std"]) == (1.0, 0.0)
         assert metrics["train/clip_fraction"] == 0.0
 
@@ -64,7 +64,7 @@ def test_the_ratio_is_exactly_one_before_the_first_update(ticks, neurons):
 def test_each_option_changes_what_is_learned(settings):
     plain, other = small_trainer(rule__lr_readout=0.02), small_trainer(rule__lr_readout=0.02, **settings)
     for _ in range(4):
-        plain._window(), other._window()
+        plain.window(), other.window()
     assert not torch.equal(plain.learner.policy.recurrent, other.learner.policy.recurrent)
 
 
@@ -74,7 +74,7 @@ def test_homeostasis_brings_rates_to_the_target():
         trainer = small_trainer(
             rule__homeostasis=strength, rule__lr_hidden=1e-3, rule__lr_readout=0.0, network__input_gain=5.0
         )
-        seen = [trainer._window()["spikes/rate_mean"] for _ in range(100)]
+        seen = [trainer.window()["spikes/rate_mean"] for _ in range(100)]
         rates[strength] = sum(seen[50:]) / 50
     assert abs(rates[10.0] - 0.1) < 0.05 < abs(rates[0.0] - 0.1)
 
@@ -83,7 +83,7 @@ def value_after_learning(env, windows=150):
     settings = {"rule.gamma": 0.9, "rule.lr_readout": 0.02, "rule.replays": 4, "network.neurons": 64}
     trainer = small_trainer(env, encoder__kind="identity", network__input_gain=4.0, **settings)
     for _ in range(windows):
-        trainer._window()
+        trainer.window()
     traj = trainer.rollout.collect(20)
     return traj
 

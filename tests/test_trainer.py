@@ -104,7 +104,7 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows):
     whole, expected = run(tmp_path / "whole")
     cut = new_trainer()
     cut.start(tmp_path / "cut")
-    inner, count = cut._window, 0
+    inner, count = cut.window, 0
 
     def window():
         nonlocal count
@@ -113,7 +113,7 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows):
             os.kill(os.getpid(), signal.SIGINT)
         return inner()
 
-    cut._window = window
+    cut.window = window
     with pytest.raises(Interrupted, match="lfcs resume"):
         cut.train(tmp_path / "cut", progress=False)
     continued = new_trainer()
@@ -129,14 +129,14 @@ def test_a_crash_continues_from_the_last_checkpoint(tmp_path):
     whole, expected = run(tmp_path / "whole")
     crashing = new_trainer()
     crashing.start(tmp_path / "crash")
-    inner = crashing._window
+    inner = crashing.window
 
     def window():
         if crashing.env_steps > 600:
             raise RuntimeError("power cut")
         return inner()
 
-    crashing._window = window
+    crashing.window = window
     with pytest.raises(RuntimeError):
         crashing.train(tmp_path / "crash", progress=False)
     continued = new_trainer()
@@ -151,7 +151,7 @@ def test_a_crash_continues_from_the_last_checkpoint(tmp_path):
 def test_environments_that_ignore_their_seed_cannot_resume_silently(tmp_path):
     trainer = new_trainer("toys:Forgetful-v0")
     trainer.start(tmp_path)
-    trainer._window()
+    trainer.window()
     trainer._checkpoint(tmp_path)
     with pytest.raises(UserError, match="do not repeat themselves"):
         new_trainer("toys:Forgetful-v0").restore(tmp_path)
@@ -204,7 +204,7 @@ def test_a_bad_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, what):
 def test_evaluation_changes_nothing(tmp_path):
     trainer = new_trainer()
     trainer.start(tmp_path)
-    trainer._window()
+    trainer.window()
     before = trainer.state_dict()
     before = {k: v.copy() for k, v in flat(before)}
     trainer.evaluate("evaluation", 4)
