@@ -36,6 +36,7 @@ from lfcs.rollout import Trajectory
 from lfcs.rules import chunk_gradient
 
 INPUTS, ACTIONS = 80, 3
+DRIVE = 0.45  # inputs uniform in [0, DRIVE] make an untrained network fire at about 0.1 spikes per tick
 
 
 def seconds(call: Callable[[], Any], count: int = 1) -> float:
@@ -68,7 +69,7 @@ def policy_of(neurons: int) -> SpikingPolicy:
 def network_step(batch: int, neurons: int, repeats: int) -> dict[str, float]:
     """One step: the engine, traces included, against snntorch's own modules, without gradients."""
     policy = policy_of(neurons)
-    engine, x = make_engine("fused", policy), torch.rand(batch, INPUTS)
+    engine, x = make_engine("fused", policy), DRIVE * torch.rand(batch, INPUTS)
     config = policy.config
     inputs, readout = nn.Linear(INPUTS, neurons), nn.Linear(neurons, ACTIONS + 1)
     cell = snntorch.RLeaky(config.beta, linear_features=neurons)
@@ -81,7 +82,7 @@ def network_step(batch: int, neurons: int, repeats: int) -> dict[str, float]:
     def ours() -> None:
         nonlocal state
         state = engine.tick(x, state)
-        policy.read(state.readout)
+        engine.read(state.readout)
 
     def theirs() -> None:
         nonlocal spk, mem, out
@@ -96,7 +97,7 @@ def window_of(policy: SpikingPolicy, steps: int, batch: int) -> Trajectory:
     """Return a random window of experience."""
     g = torch.Generator().manual_seed(1)
     flags = torch.zeros(steps, batch, dtype=torch.bool)
-    x = torch.rand(steps, batch, INPUTS, generator=g)
+    x = DRIVE * torch.rand(steps, batch, INPUTS, generator=g)
     zeros = torch.zeros(steps, batch)
     return Trajectory(
         x=x,

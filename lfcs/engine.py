@@ -11,7 +11,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lfcs.errors import UserError, nearest
 from lfcs.network import NetState, SpikingPolicy
@@ -20,10 +19,13 @@ GATHER_FROM = 256  # neurons from which summing the rows of the few neurons that
 
 
 class Engine(Protocol):
-    """Advances the network of one policy."""
+    """Advances and reads the network of one policy, without gradients. Made after the policy is on its device."""
 
     def tick(self, x: Tensor, state: NetState) -> NetState:
         """Return the state one tick later, with input ``x`` [B, D]; raises ValueError on shapes that do not fit."""
+
+    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the head's parameters [B, K] and the value [B] of a readout trace y [B, N]."""
 
 
 class SnntorchEngine:
@@ -37,6 +39,11 @@ class SnntorchEngine:
         """See :meth:`Engine.tick`."""
         return self.policy.tick(x, state)
 
+    @torch.no_grad()
+    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.read`."""
+        return self.policy.read(y)
+
 
 class FusedEngine:
     """The same equations in a few tensor operations, without autograd, on the policy's packed weights.
@@ -48,31 +55,37 @@ class FusedEngine:
     """
 
     def __init__(self, policy: SpikingPolicy) -> None:
-        self.policy = policy
-        self.beta, self.kappa = policy.config.beta, policy.config.kappa
-        self.gather = policy.config.neurons >= GATHER_FROM and policy.hidden.device.type == "cpu"
+        self.policy, self.beta, self.update = policy, policy.config.beta, 1.0 - policy.config.kappa
+        inputs, n = policy.input.in_features, policy.config.neurons
+        self.hidden = policy.hidden
+        self.w_in, self.bias, self.w_rec = policy.hidden[:inputs], policy.hidden[inputs], policy.hidden[inputs + 1 :]
+        self.w_out, self.b_out = policy.readout[:n], policy.readout[n]
+        self.gather = n >= GATHER_FROM and policy.hidden.device.type == "cpu"
+        self.one = policy.hidden.new_ones(1, 1)
 
-    def _recurrent(self, z: Tensor, weight: Tensor) -> Tensor:
-        """Return Σ_j W_rec,ij z_j [B, N] as a sum of rows; ``weight`` [N, N] is W_recᵀ."""
-        row, column = torch.nonzero(z, as_tuple=True)
-        starts = torch.searchsorted(row, torch.arange(len(z), device=z.device))
-        return functional.embedding_bag(column, weight, starts, mode="sum")
+    def _recurrent(self, z: Tensor) -> Tensor:
+        """Return Σ_j W_rec,ij z_j [B, N] as a sum of the rows of the neurons that spiked."""
+        environment, neuron = torch.nonzero(z, as_tuple=True)
+        first = torch.searchsorted(environment, torch.arange(len(z)))
+        return torch.embedding_bag(self.w_rec, neuron, first, False, 0)[0]  # mode 0: sum
 
-    @torch.no_grad()
     def tick(self, x: Tensor, state: NetState) -> NetState:
         """See :meth:`Engine.tick`."""
-        hidden, inputs = self.policy.hidden, x.shape[-1]
         z, mem, y, trace = state
-        self.policy.check(x, state)
-        pre = torch.cat((x, x.new_ones(len(x), 1), z), dim=1)
-        if self.gather:
-            current = torch.addmm(hidden[inputs], x, hidden[:inputs])
-            current += self._recurrent(z, hidden[inputs + 1 :])
-        else:
-            current = pre @ hidden
-        u = current.add_(mem, alpha=self.beta).sub_(z)
-        spk = torch.gt(u, 1.0, out=torch.empty_like(u))
-        return NetState(spk, u, torch.lerp(y, spk, 1.0 - self.kappa), pre.add_(trace, alpha=self.beta))
+        if len(x) != len(z) or not z.shape == mem.shape == y.shape:
+            self.policy.check(x, state)
+        pre = torch.cat((x, self.one.expand(len(x), 1), z), dim=1)
+        if pre.shape != trace.shape or pre.shape[1] != len(self.hidden):
+            self.policy.check(x, state)
+        u = torch.addmm(self.bias, x, self.w_in).add_(self._recurrent(z)) if self.gather else pre @ self.hidden
+        u.add_(mem, alpha=self.beta).sub_(z)
+        spk = (u > 1.0).to(u.dtype)
+        return NetState(spk, u, torch.lerp(y, spk, self.update), pre.add_(trace, alpha=self.beta))
+
+    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.read`."""
+        out = torch.addmm(self.b_out, y, self.w_out)
+        return out[:, :-1], out[:, -1]
 
 
 ENGINES: dict[str, Callable[[SpikingPolicy], Engine]] = {"fused": FusedEngine, "snntorch": SnntorchEngine}

@@ -60,7 +60,7 @@ def _one_episode_each(
         check_finite(obs, "observation", int(length.sum()))
         x = torch.from_numpy(encoder.encode(obs)).to(like.device, like.dtype)
         state = step(engine, x, state, policy.config.ticks)[-1]
-        params, _ = policy.read(state.readout)
+        params, _ = engine.read(state.readout)
         action = head.greedy(params) if greedy else head.sample(params, generator)
         obs, reward, terminated, truncated, _ = envs.step(action.cpu().numpy() + start)
         check_finite(reward, "reward", int(length.sum()))

@@ -134,14 +134,14 @@ class Learner:
                 state = states[-1]
                 if t in traj.final:
                     following = step(self.engine, traj.final[t], state, ticks)[-1]
-                    bootstrap[t] = self.policy.read(following.readout)[1]
+                    bootstrap[t] = self.engine.read(following.readout)[1]
             by_tick = [*tail, *of_chunk]
             psi = self.policy.surrogate(torch.stack([s.mem for s, _ in by_tick]))
             xbar = torch.stack([s.trace for s, _ in by_tick])
             reset = torch.stack([r for _, r in by_tick])
             readout = torch.stack([s.readout for s, _ in of_chunk[ticks - 1 :: ticks]])
             rate = self._update_rate(torch.stack([s.spk for s, _ in of_chunk]))
-            params, value = self.policy.read(readout)
+            params, value = self._read(readout)
             action = traj.action[start:stop]
             rho = rules.ratio(self.head.log_prob(params, action), traj.logp_ref[start:stop])
 
@@ -161,6 +161,11 @@ class Learner:
                 record[name].append(item)
         joined = {k: torch.cat(record[k]) for k in ("value", "rho", "entropy")}
         return joined | {k: torch.stack(record[k]) for k in ("rate", "norm", "step")} | {"bootstrap": bootstrap}
+
+    def _read(self, readout: Tensor) -> tuple[Tensor, Tensor]:
+        """Return head parameters [K, B, A] and values [K, B] of readout traces [K, B, N]."""
+        params, value = self.engine.read(readout.flatten(0, 1))
+        return params.unflatten(0, readout.shape[:2]), value.unflatten(0, readout.shape[:2])
 
     def _update_rate(self, spikes: Tensor) -> Tensor:
         """Low-pass each neuron's firing rate, r̄ ← d r̄ + (1 - d) mean z; returns the chunk's own rate [N]."""

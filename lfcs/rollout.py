@@ -146,12 +146,12 @@ class Rollout:
             reset = torch.from_numpy(self.begun).to(self.device)
             before = self.state.cleared(reset) if self.begun.any() else self.state
             state = step(self.engine, x, before, self.ticks)[-1]
-            params, value = self.policy.read(state.readout)
+            params, value = self.engine.read(state.readout)
             action = self.head.sample(params, self.generator)
             reward, terminated, truncated, following = self._step_envs(action.cpu().numpy())
             if truncated.any() or t == steps - 1:
                 final[t] = self._input(following)
-                bootstrap[t] = self.policy.read(step(self.engine, final[t], state, self.ticks)[-1].readout)[1]
+                bootstrap[t] = self.engine.read(step(self.engine, final[t], state, self.ticks)[-1].readout)[1]
             self._close_episodes()
             self.state = state
             by_step.append((x, action, self.head.log_prob(params, action), value, reset))
