@@ -75,7 +75,7 @@ class Learner:
         generator: torch.Generator,
     ) -> None:
         self.rule, self.agent, self.policy, self.head, self.engine = rule, agent, policy, head, engine
-        self.weights = [policy.hidden, policy.readout]
+        self.ticks, self.weights = policy.config.ticks, [policy.hidden, policy.readout]
         self.optimiser = torch.optim.Adam([{"params": [w], "lr": 0.0} for w in self.weights], maximize=True, fused=True)
         like, neurons = policy.hidden, policy.config.neurons
         self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
@@ -117,50 +117,60 @@ class Learner:
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        ticks, kappa = self.policy.config.ticks, self.policy.config.kappa
-        state = traj.state
-        resets_at = traj.reset.any(1).tolist()
-        no_reset = torch.zeros_like(traj.reset[0])
-        tail: deque[tuple[NetState, Tensor]] = deque(maxlen=self.rule.tail)  # states and resets by tick
+        state, resets_at = traj.state, traj.reset.any(1).tolist()
+        # states and resets of the ticks before a chunk; none reach over the window's start
+        tail: deque[tuple[NetState, Tensor]] = deque(maxlen=self.rule.tail)
         record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "entropy", "rate", "norm", "step")}
-        bootstrap = torch.zeros_like(traj.bootstrap)
+        bootstrap, no_resets = torch.zeros_like(traj.bootstrap), [torch.zeros_like(traj.reset[0])] * (self.ticks - 1)
         for start in range(0, len(traj.action), self.rule.tau_f):
-            stop = min(start + self.rule.tau_f, len(traj.action))
+            chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
             of_chunk: list[tuple[NetState, Tensor]] = []
-            for t in range(start, stop):
+            for t in range(chunk.start, chunk.stop):
                 before = state.cleared(traj.reset[t]) if resets_at[t] else state
-                states = step(self.engine, traj.x[t], before, ticks)
-                of_chunk += [(s, no_reset if k else traj.reset[t]) for k, s in enumerate(states)]
+                states = step(self.engine, traj.x[t], before, self.ticks)
+                of_chunk += zip(states, [traj.reset[t], *no_resets], strict=True)
                 state = states[-1]
                 if t in traj.final:
-                    following = step(self.engine, traj.final[t], state, ticks)[-1]
+                    following = step(self.engine, traj.final[t], state, self.ticks)[-1]
                     bootstrap[t] = self.engine.read(following.readout)[1]
-            by_tick = [*tail, *of_chunk]
-            psi = self.policy.surrogate(torch.stack([s.mem for s, _ in by_tick]))
-            xbar = torch.stack([s.trace for s, _ in by_tick])
-            reset = torch.stack([r for _, r in by_tick])
-            readout = torch.stack([s.readout for s, _ in of_chunk[ticks - 1 :: ticks]])
-            rate = self._update_rate(torch.stack([s.spk for s, _ in of_chunk]))
-            params, value = self._read(readout)
-            action = traj.action[start:stop]
-            rho = rules.ratio(self.head.log_prob(params, action), traj.logp_ref[start:stop])
-
-            weight = self.agent.weight(rho, advantage[start:stop])
-            policy_error = weight[..., None] * self.head.score(params, action)
-            policy_error += self.rule.entropy * self.head.entropy_score(params)
-            value_error = self.rule.value * (target[start:stop] - value)
-            error = torch.cat((policy_error, value_error[..., None]), dim=-1)
-            signal = rules.learning_signal(error, self._feedback())
-            signal += rules.homeostasis(self.rate, self.rule.target_rate, self.rule.homeostasis)
-            signal = at_last_tick(signal, ticks, len(tail))
-            gradients = local_gradients(psi, xbar, readout, error, signal, reset, kappa)
-            norm, change = self._update(gradients, scale=1.0 / value.numel())
-            tail.extend(of_chunk)
-            seen = (value, rho, self.head.entropy(params), rate, norm, change)
-            for name, item in zip(record, seen, strict=True):
+            seen = self._learn_chunk(traj, chunk, of_chunk, list(tail), advantage[chunk], target[chunk])
+            for name, item in seen.items():
                 record[name].append(item)
+            tail.extend(of_chunk)
         joined = {k: torch.cat(record[k]) for k in ("value", "rho", "entropy")}
         return joined | {k: torch.stack(record[k]) for k in ("rate", "norm", "step")} | {"bootstrap": bootstrap}
+
+    def _learn_chunk(
+        self,
+        traj: Trajectory,
+        chunk: slice,
+        ticks: list[tuple[NetState, Tensor]],
+        tail: list[tuple[NetState, Tensor]],
+        advantage: Tensor,
+        target: Tensor,
+    ) -> dict[str, Tensor]:
+        """Update the new policy from the steps of a chunk, given states and resets by tick; returns what it saw."""
+        by_tick = [*tail, *ticks]
+        psi = self.policy.surrogate(torch.stack([s.mem for s, _ in by_tick]))
+        xbar = torch.stack([s.trace for s, _ in by_tick])
+        reset = torch.stack([r for _, r in by_tick])
+        readout = torch.stack([s.readout for s, _ in ticks[self.ticks - 1 :: self.ticks]])
+        rate = self._update_rate(torch.stack([s.spk for s, _ in ticks]))
+        params, value = self._read(readout)
+        rho = rules.ratio(self.head.log_prob(params, traj.action[chunk]), traj.logp_ref[chunk])
+
+        weight = self.agent.weight(rho, advantage)
+        policy_error = weight[..., None] * self.head.score(params, traj.action[chunk])
+        policy_error += self.rule.entropy * self.head.entropy_score(params)
+        value_error = self.rule.value * (target - value)
+        error = torch.cat((policy_error, value_error[..., None]), dim=-1)
+        signal = rules.learning_signal(error, self._feedback())
+        signal += rules.homeostasis(self.rate, self.rule.target_rate, self.rule.homeostasis)
+        signal = at_last_tick(signal, self.ticks, len(tail))
+        gradients = local_gradients(psi, xbar, readout, error, signal, reset, self.policy.config.kappa)
+        norm, change = self._update(gradients, scale=1.0 / value.numel())
+        entropy = self.head.entropy(params)
+        return {"value": value, "rho": rho, "entropy": entropy, "rate": rate, "norm": norm, "step": change}
 
     def _read(self, readout: Tensor) -> tuple[Tensor, Tensor]:
         """Return head parameters [K, B, A] and values [K, B] of readout traces [K, B, N]."""
