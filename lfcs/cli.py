@@ -110,6 +110,7 @@ def _train(args: argparse.Namespace) -> None:
     config = build_config(env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment)
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
+    print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
     run_dir = args.run_dir or new_run_dir(config)
     report(train(config, run_dir), run_dir)
 

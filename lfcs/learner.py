@@ -113,14 +113,14 @@ class Learner:
             advantage, target = self._advantages(traj, value, bootstrap)
             record = self._pass(traj, advantage, target)
             value, bootstrap = record["value"], record["bootstrap"]
-        return self._metrics(traj, record, target)
+        return self._metrics(record, target)
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        state, resets_at = traj.state, traj.reset.any(1).tolist()
+        state, resets_at, readout_before = traj.state, traj.reset.any(1).tolist(), self.policy.readout.clone()
         # states and resets of the ticks before a chunk; none reach over the window's start
         tail: deque[tuple[NetState, Tensor]] = deque(maxlen=self.rule.tail)
-        record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "entropy", "rate", "norm", "step")}
+        record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "params", "rate", "norm")}
         bootstrap, no_resets = torch.zeros_like(traj.bootstrap), [torch.zeros_like(traj.reset[0])] * (self.ticks - 1)
         for start in range(0, len(traj.action), self.rule.tau_f):
             chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
@@ -137,8 +137,9 @@ class Learner:
             for name, item in seen.items():
                 record[name].append(item)
             tail.extend(of_chunk)
-        joined = {k: torch.cat(record[k]) for k in ("value", "rho", "entropy")}
-        return joined | {k: torch.stack(record[k]) for k in ("rate", "norm", "step")} | {"bootstrap": bootstrap}
+        joined = {k: torch.cat(record[k]) for k in ("value", "rho", "params")}
+        joined |= {k: torch.stack(record[k]) for k in ("rate", "norm")}
+        return joined | {"bootstrap": bootstrap, "change": (self.policy.readout - readout_before).norm()}
 
     def _learn_chunk(
         self,
@@ -168,9 +169,8 @@ class Learner:
         signal += rules.homeostasis(self.rate, self.rule.target_rate, self.rule.homeostasis)
         signal = at_last_tick(signal, self.ticks, len(tail))
         gradients = local_gradients(psi, xbar, readout, error, signal, reset, self.policy.config.kappa)
-        norm, change = self._update(gradients, scale=1.0 / value.numel())
-        entropy = self.head.entropy(params)
-        return {"value": value, "rho": rho, "entropy": entropy, "rate": rate, "norm": norm, "step": change}
+        norm = self._update(gradients, scale=1.0 / value.numel())
+        return {"value": value, "rho": rho, "params": params, "rate": rate, "norm": norm}
 
     def _read(self, readout: Tensor) -> tuple[Tensor, Tensor]:
         """Return head parameters [K, B, A] and values [K, B] of readout traces [K, B, N]."""
@@ -184,25 +184,28 @@ class Learner:
         self.rate = decay * self.rate + (1.0 - decay) * rate
         return rate
 
-    def _update(self, gradients: tuple[Tensor, Tensor], scale: float) -> tuple[Tensor, Tensor]:
-        """Clip to a global norm and ascend; returns the norms of the gradient and of the change of the readout."""
+    def _update(self, gradients: tuple[Tensor, Tensor], scale: float) -> Tensor:
+        """Clip to a global norm and ascend; returns the gradient's norm before clipping."""
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient.mul_(scale)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.rule.max_grad_norm)
-        before = self.policy.readout.clone()
         self.optimiser.step()
         self.updates += 1
-        return norm, (self.policy.readout - before).norm()
+        return norm
 
-    def _metrics(self, traj: Trajectory, record: dict[str, Any], target: Tensor) -> dict[str, float]:
-        """Means over the last pass. approx_kl is the mean of (ρ - 1) - log ρ (Schulman 2020, estimator k3)."""
+    def _metrics(self, record: dict[str, Any], target: Tensor) -> dict[str, float]:
+        """Return means over the last pass.
+
+        ``approx_kl`` is the mean of (ρ - 1) - log ρ (Schulman 2020, estimator k3); ``update_norm`` is the norm of the
+        whole pass's change of the readout weights, ``grad_norm`` the mean norm of a gradient before clipping.
+        """
         rho, error = record["rho"], target - record["value"]
         quantiles = torch.quantile(rho.flatten(), torch.tensor([0.05, 0.95], dtype=rho.dtype, device=rho.device))
         rate = record["rate"].mean(0)
         out = {
             "train/approx_kl": (rho - 1.0 - rho.log()).mean(),
             "train/clip_fraction": ((rho - 1.0).abs() > self.rule.eps).double().mean(),
-            "train/entropy": record["entropy"].mean(),
+            "train/entropy": self.head.entropy(record["params"]).mean(),
             "train/value_loss": error.square().mean(),
             "train/explained_variance": 1.0 - error.var(correction=0) / (target.var(correction=0) + 1e-12),
             "train/ratio_mean": rho.mean(),
@@ -210,7 +213,7 @@ class Learner:
             "train/ratio_p05": quantiles[0],
             "train/ratio_p95": quantiles[1],
             "train/grad_norm": record["norm"].mean(),
-            "train/update_norm": record["step"].mean(),
+            "train/update_norm": record["change"],
             "spikes/rate_mean": rate.mean(),
             "spikes/dead_fraction": (rate == 0).double().mean(),
         }
