@@ -57,6 +57,7 @@ class RuleConfig:
     lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
     max_grad_norm: float = setting(0.5, "global norm to which a gradient is clipped", low=1e-9)
     entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0)
+    entropy_final: float = setting(1.0, "the bonus falls linearly to this fraction at the last step", low=0.0, high=1.0)
     value: float = setting(0.5, "weight of the critic's error", low=0.0)
     critic_share: float = setting(0.1, "the critic's share in the hidden learning signal", low=0.0)
     homeostasis: float = setting(1.0, "strength of firing-rate homeostasis (0 switches it off)", low=0.0)

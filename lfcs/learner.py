@@ -81,7 +81,7 @@ class Learner:
         self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
         self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
-        self.updates = 0
+        self.updates, self.entropy_bonus = 0, rule.entropy
 
     def _feedback(self) -> Tensor:
         """Return the feedback weights [A + 1, N] of the policy's outputs and the critic, the critic's share applied."""
@@ -104,10 +104,15 @@ class Learner:
         return advantage, target
 
     @torch.no_grad()
-    def learn(self, traj: Trajectory, lr_scale: float) -> dict[str, float]:
-        """Replay a window R times; return the metrics of the last pass. ``lr_scale`` multiplies both learning rates."""
-        for group, lr in zip(self.optimiser.param_groups, (self.rule.lr_hidden, self.rule.lr_readout), strict=True):
-            group["lr"] = lr * lr_scale
+    def learn(self, traj: Trajectory, left: float) -> dict[str, float]:
+        """Replay a window R times; return the metrics of the last pass. ``left`` is the share of the run still to come:
+
+        learning rates and entropy bonus are multiplied by final + (1 - final) · left.
+        """
+        rule = self.rule
+        for group, lr in zip(self.optimiser.param_groups, (rule.lr_hidden, rule.lr_readout), strict=True):
+            group["lr"] = lr * (rule.lr_final + (1.0 - rule.lr_final) * left)
+        self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
         value, bootstrap = traj.value, traj.bootstrap
         for _ in range(self.rule.replays):
             advantage, target = self._advantages(traj, value, bootstrap)
@@ -162,7 +167,7 @@ class Learner:
 
         weight = self.agent.weight(rho, advantage)
         policy_error = weight[..., None] * self.head.score(params, traj.action[chunk])
-        policy_error += self.rule.entropy * self.head.entropy_score(params)
+        policy_error += self.entropy_bonus * self.head.entropy_score(params)
         value_error = self.rule.value * (target - value)
         error = torch.cat((policy_error, value_error[..., None]), dim=-1)
         signal = rules.learning_signal(error, self._feedback())
@@ -217,7 +222,9 @@ class Learner:
             "spikes/rate_mean": rate.mean(),
             "spikes/dead_fraction": (rate == 0).double().mean(),
         }
-        return {k: float(v) for k, v in out.items()} | {"train/weight_updates": float(self.updates)}
+        out = {k: float(v) for k, v in out.items()}
+        lr = float(self.optimiser.param_groups[1]["lr"])
+        return out | {"train/weight_updates": float(self.updates), "train/learning_rate": lr}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the learner."""

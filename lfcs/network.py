@@ -42,15 +42,17 @@ class Spike(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, v: Tensor, dampening: float) -> Tensor:  # type: ignore[override]
-        """Return 1 where v > 0, else 0, in the dtype of ``v``."""
+    def forward(*args: Any) -> Tensor:
+        """Return 1 where v > 0, else 0, in the dtype of ``v``; arguments are the context, v and the dampening."""
+        ctx, v, dampening = args
         ctx.save_for_backward(v)
         ctx.dampening = dampening
         return (v > 0).to(v.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[override]
-        """Return grad · ψ(v)."""
+    def backward(*args: Any) -> tuple[Tensor, None]:
+        """Return grad · ψ(v); arguments are the context and grad."""
+        ctx, grad = args
         (v,) = ctx.saved_tensors
         return grad * rules.surrogate_derivative(v, ctx.dampening), None
 

@@ -151,8 +151,7 @@ class Trainer:
         remaining = -(-(self.config.steps - self.env_steps) // self.rollout.batch)
         traj = self.rollout.collect(min(rule.window, remaining))
         left = max(0.0, 1.0 - self.env_steps / self.config.steps)
-        lr_scale = rule.lr_final + (1.0 - rule.lr_final) * left
-        metrics = self.learner.learn(traj, lr_scale)
+        metrics = self.learner.learn(traj, left)
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.load_state_dict(self.learner.policy.state_dict())
@@ -161,7 +160,7 @@ class Trainer:
         if episodes:
             metrics["rollout/ep_rew_mean"] = float(np.mean([e[0] for e in episodes]))
             metrics["rollout/ep_len_mean"] = float(np.mean([e[1] for e in episodes]))
-        return metrics | {"train/learning_rate": rule.lr_readout * lr_scale}
+        return metrics
 
     def evaluate(self, stream: str, episodes: int) -> dict[str, float]:
         """Evaluate the reference policy, frozen, with greedy and with sampled actions, on the seeds of ``stream``."""

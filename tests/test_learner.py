@@ -132,3 +132,22 @@ def test_a_state_of_the_wrong_shape_is_refused():
 def test_signals_sit_at_the_last_tick():
     out = learner.at_last_tick(torch.ones(2, 1, 1), ticks=3, tail=2)
     assert out.flatten().tolist() == [0, 0, 0, 0, 1, 0, 0, 1]
+
+
+def test_learning_rates_and_entropy_bonus_fall_to_their_final_fractions():
+    trainer = small_trainer(rule__lr_final=0.2, rule__entropy=0.04, rule__entropy_final=0.5)
+    learner_, rule = trainer.learner, trainer.config.rule
+    for left, lr, entropy in ((1.0, 1.0, 0.04), (0.5, 0.6, 0.03), (0.0, 0.2, 0.02)):
+        learner_.learn(trainer.rollout.collect(12), left)
+        assert [g["lr"] for g in learner_.optimiser.param_groups] == pytest.approx(
+            [rule.lr_hidden * lr, rule.lr_readout * lr]
+        )
+        assert learner_.entropy_bonus == pytest.approx(entropy)
+
+
+@pytest.mark.parametrize("bonus,low,high", [(0.0, 0.0, 0.5), (1.0, 1.05, 1.1)])
+def test_the_entropy_bonus_holds_the_policy_open(bonus, low, high):
+    trainer = small_trainer(rule__entropy=bonus, rule__lr_readout=0.02, network__neurons=64, train__num_envs=8)
+    for _ in range(150):
+        metrics = trainer.window()
+    assert low < metrics["train/entropy"] < high  # log 3 = 1.0986 is a uniform policy's
