@@ -26,7 +26,7 @@ SETTINGS = {
         "rule.entropy": 0.01,
     },
     "agents": {
-        "e-prop": {"rule.lr_readout": 1e-2},
+        "e-prop": {"rule.window": 4, "rule.lr_hidden": 2e-4},
     },
 }
 
