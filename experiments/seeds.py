@@ -116,7 +116,12 @@ def main(args: argparse.Namespace) -> None:
     if experiment is None:
         raise UserError(f"no experiment {args.experiment!r}{nearest(args.experiment, ['cartpole', 'acrobot', 'pong'])}")
     name, env = experiment["name"], experiment["env"]
-    configs = [build_config(env, a, seed=s, experiment=experiment) for a in args.agents for s in args.seeds]
+    alone = {"train.env_workers": "0"}  # the runs already share the cores; results do not depend on workers
+    configs = [
+        build_config(env, agent, seed=seed, overrides=alone, experiment=experiment)
+        for agent in args.agents
+        for seed in args.seeds
+    ]
     run_dirs = [args.runs / name / f"{c.agent}_seed{c.seed}" for c in configs]
     with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
         summaries = list(pool.map(finish, configs, run_dirs))
