@@ -1,4 +1,4 @@
-"""pong-100: the first 100 decisions of Pong, from RAM. Tuned on seeds 100 to 102."""
+"""pong-100: the first 100 decisions of Pong, from RAM. Tuned on seeds 100 to 104."""
 
 from lfcs.cli import experiment_main
 
@@ -17,15 +17,15 @@ SETTINGS = {
         "train.eval_every": 25_000,
         "train.checkpoint_every": 50_000,
         "rule.window": 100,
-        "rule.tau_f": 25,
+        "rule.tau_f": 4,
         "rule.tau_s": 100,
-        "rule.replays": 4,
+        "rule.replays": 10,
         "rule.mask": "sided",
         "rule.eps": 0.2,
         "rule.gamma": 0.99,
         "rule.lam": 0.97,
-        "rule.lr_readout": 5e-3,
-        "rule.lr_hidden": 2.5e-4,
+        "rule.lr_readout": 1e-3,
+        "rule.lr_hidden": 1e-4,
         "rule.entropy": 0.01,
         "rule.entropy_final": 0.0,
     },
