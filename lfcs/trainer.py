@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import platform
 import signal
 import time
@@ -145,13 +146,16 @@ class Trainer:
     def window(self) -> dict[str, float]:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
-        The last window is cut to end at the run's number of steps, and always ends with a copy.
+        The last window is cut to end at the run's number of steps, and always ends with a copy. Raises UserError on a
+        gradient that is not finite.
         """
         rule = self.config.rule
         remaining = -(-(self.config.steps - self.env_steps) // self.rollout.batch)
         traj = self.rollout.collect(min(rule.window, remaining))
         left = max(0.0, 1.0 - self.env_steps / self.config.steps)
         metrics = self.learner.learn(traj, left)
+        if not math.isfinite(metrics["train/grad_norm"]):
+            raise UserError(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.load_state_dict(self.learner.policy.state_dict())

@@ -77,6 +77,15 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, workers):
     assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
 
 
+def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    trainer = new_trainer(**{"rule.lr_readout": 1e38})
+    trainer.start(tmp_path)
+    with pytest.raises(UserError, match="learning diverged: a gradient is not finite at environment step"):
+        trainer.train(tmp_path, progress=False)
+    saved = checkpoint.load(checkpoint.latest(tmp_path / "checkpoints"), torch.device("cpu"))
+    assert torch.isfinite(saved["learner"]["policy"]["policy_readout.weight"]).all()
+
+
 def test_a_bad_number_stops_a_run_with_workers_too(tmp_path):
     trainer = new_trainer("toys:FaultyObservation-v0", **{"train.env_workers": "2"})
     trainer.start(tmp_path)
