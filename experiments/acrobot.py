@@ -1,4 +1,4 @@
-"""Acrobot-v1: swing the tip of a two-link arm above a line. Tuned on seeds 100 to 102."""
+"""Acrobot-v1: swing the tip of a two-link arm above a line. Tuned on seeds 100 and 101."""
 
 from lfcs.cli import experiment_main
 
