@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -150,6 +149,12 @@ def one_update(steps: int, neurons: int, batch: int, repeats: int, detach: bool)
     return compare(lambda: learner.learn(traj, 1.0), autograd_update(other, traj, detach), repeats)
 
 
+def high_water() -> int:
+    """Return this process's peak memory in KiB. (getrusage would give a spawned process its parent's peak.)"""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
 def _peak_memory(kind: str, steps: int, neurons: int, batch: int) -> float:
     """Return the growth in MiB of this process's peak memory over one update; run it in a fresh process."""
     policy = policy_of(neurons)
@@ -158,14 +163,14 @@ def _peak_memory(kind: str, steps: int, neurons: int, batch: int) -> float:
     if kind == "lf-cs":
         learner_of(policy, 2).learn(warm, 1.0)
         learner = learner_of(policy, steps, tau_f=min(steps, 8))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = high_water()
         learner.learn(traj, 1.0)
     else:
         autograd_update(policy, warm, kind == "e-prop by autograd")()
         update = autograd_update(policy, traj, kind == "e-prop by autograd")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = high_water()
         update()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (high_water() - before) / 1024
 
 
 def peak_memory(kind: str, steps: int, neurons: int, batch: int) -> float:
@@ -304,11 +309,14 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
         for name, detach in (("e-prop by autograd", True), ("BPTT", False)):
             updates[f"{name}, T={steps}"] = one_update(steps, neurons, batch, repeats, detach)
     show(f"One update of a window, N={neurons}, B={batch}: autograd through snntorch / ours", updates)
-    memory = {
-        kind: {f"T={t}": peak_memory(kind, t, neurons, batch) for t in ((10, 40) if quick else (100, 400))}
-        for kind in ("lf-cs", "e-prop by autograd", "BPTT")
-    }
-    show("Growth of peak memory in one update beyond the window, MiB", memory)
+    if Path("/proc/self/status").exists():
+        memory: dict[str, dict[str, Any]] = {
+            kind: {f"T={t}": peak_memory(kind, t, neurons, batch) for t in ((10, 40) if quick else (100, 400))}
+            for kind in ("lf-cs", "e-prop by autograd", "BPTT")
+        }
+        show("Growth of peak memory in one update beyond the window, MiB", memory)
+    else:
+        print("\npeak memory is measured on Linux only")
     windows = 1 if quick else 12
     small = {"network.neurons": 32 if quick else 128}
     learning = {"CartPole-v1, N=128": whole_learning("CartPole-v1", windows, small)}
