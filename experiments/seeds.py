@@ -19,7 +19,7 @@ import numpy as np
 
 import experiments
 from lfcs.checkpoint import latest
-from lfcs.cli import build_config, guarded, make_trainer
+from lfcs.cli import build_config, guarded, load_config, make_trainer
 from lfcs.config import Config
 from lfcs.errors import UserError, nearest
 from lfcs.monitor import read_metrics
@@ -30,7 +30,12 @@ CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
 
 
 def finish(config: Config, run_dir: Path) -> dict[str, Any]:
-    """Return the summary of a run: read it, or continue the run, or start it."""
+    """Return the summary of a run: read it, or continue the run, or start it.
+
+    Raises UserError if the directory holds a run with other settings.
+    """
+    if (run_dir / "config.json").exists() and load_config(run_dir) != config:
+        raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another --runs")
     if (run_dir / "summary.json").exists():
         return json.loads((run_dir / "summary.json").read_text())
     trainer = make_trainer(config)

@@ -85,8 +85,10 @@ def load_config(run_dir: Path) -> Config:
         raise UserError(f"{run_dir} holds no run: config.json is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{run_dir / 'config.json'} is damaged") from None
-    data.pop("versions", None)
-    return Config.from_dict(data)
+    try:
+        return Config.from_dict({key: value for key, value in data.items() if key != "versions"})
+    except (AttributeError, TypeError):
+        raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
 
 
 def report(summary: dict[str, Any], run_dir: Path) -> None:

@@ -73,10 +73,6 @@ class Monitor:
         self.bar.set_postfix_str(f"return {metrics.get('rollout/ep_rew_mean', math.nan):.4g}", refresh=False)
         self.bar.update(min(step, self.bar.total) - self.bar.n)
 
-    def say(self, text: str) -> None:
-        """Print a line without breaking the progress bar."""
-        self.bar.write(text)
-
     def close(self) -> None:
         """Flush and close."""
         self.writer.close()
