@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs.engine import Engine, step
+from lfcs.engine import Engine
 from lfcs.heads import Head
 from lfcs.network import SpikingPolicy
 from lfcs.rollout import Encoder, check_finite
@@ -53,13 +53,13 @@ def _one_episode_each(
     batch = envs.num_envs
     start = getattr(envs.single_action_space, "start", 0)
     like = policy.hidden
-    state = policy.initial_state(batch)
+    state, no_reset = policy.initial_state(batch), torch.zeros(1, batch, dtype=torch.bool, device=like.device)
     total, length, running = np.zeros(batch), np.zeros(batch, dtype=np.int64), np.ones(batch, dtype=bool)
     obs, _ = envs.reset(seed=seed)
     while running.any():
         check_finite(obs, "observation", int(length.sum()))
         x = torch.from_numpy(encoder.encode(obs)).to(like.device, like.dtype)
-        state = step(engine, x, state, policy.config.ticks)[-1]
+        state = engine.run(x[None], state, no_reset).at(-1)
         params, _ = engine.read(state.readout)
         action = head.greedy(params) if greedy else head.sample(params, generator)
         obs, reward, terminated, truncated, _ = envs.step(action.cpu().numpy() + start)

@@ -2,18 +2,27 @@
 
 A head turns the output vector of the network (``params`` [..., K]) into a distribution over actions. Rules and loop
 use only the methods of :class:`Head`, so that a new kind of action needs one class here and one line in
-:func:`make_head`. ``score`` is the head's part of the local gradient: d log π(a)/d params.
+:func:`make_head`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import gymnasium
 import torch
 from torch import Tensor
 
 from lfcs.errors import UserError
+
+
+class Judgement(NamedTuple):
+    """What learning needs to know of taken actions."""
+
+    log_prob: Tensor  # log π(a) [...]
+    score: Tensor  # d log π(a)/d params [..., K], the head's part of the local gradient
+    entropy: Tensor  # H [...], in nats
+    entropy_score: Tensor  # dH/d params [..., K]
 
 
 class Head(Protocol):
@@ -30,14 +39,8 @@ class Head(Protocol):
     def log_prob(self, params: Tensor, action: Tensor) -> Tensor:
         """Return log π(a)."""
 
-    def score(self, params: Tensor, action: Tensor) -> Tensor:
-        """Return d log π(a)/d params, [..., K]."""
-
-    def entropy(self, params: Tensor) -> Tensor:
-        """Return the entropy H in nats."""
-
-    def entropy_score(self, params: Tensor) -> Tensor:
-        """Return dH/d params, [..., K]."""
+    def judge(self, params: Tensor, action: Tensor) -> Judgement:
+        """Return log-probabilities, entropies and their derivatives."""
 
 
 class CategoricalHead:
@@ -62,19 +65,14 @@ class CategoricalHead:
         """Return l_a - log Σ_k exp l_k [...]."""
         return params.log_softmax(-1).gather(-1, action[..., None])[..., 0]
 
-    def score(self, params: Tensor, action: Tensor) -> Tensor:
-        """Return 1[a = k] - π_k [..., K] (Williams 1992, eq. 4 for a softmax unit)."""
-        return torch.nn.functional.one_hot(action, self.size).to(params.dtype) - params.softmax(-1)
-
-    def entropy(self, params: Tensor) -> Tensor:
-        """Return H = -Σ_k π_k log π_k [...], in nats."""
+    def judge(self, params: Tensor, action: Tensor) -> Judgement:
+        """Return log π(a); 1[a = k] - π_k (Williams 1992, eq. 4); H = -Σ_k π_k log π_k; dH/dl_k = -π_k (log π_k + H)."""
         logp = params.log_softmax(-1)
-        return -(logp.exp() * logp).sum(-1)
-
-    def entropy_score(self, params: Tensor) -> Tensor:
-        """Return dH/dl_k = -π_k (log π_k + H) [..., K]."""
-        logp = params.log_softmax(-1)
-        return -logp.exp() * (logp + self.entropy(params)[..., None])
+        pi = logp.exp()
+        chosen = action[..., None]
+        entropy = -(pi * logp).sum(-1, keepdim=True)
+        score = pi.neg().scatter_add_(-1, chosen, torch.ones_like(chosen, dtype=pi.dtype))
+        return Judgement(logp.gather(-1, chosen)[..., 0], score, entropy[..., 0], -pi * (logp + entropy))
 
 
 def make_head(space: gymnasium.Space) -> Head:

@@ -6,7 +6,6 @@ and updates it chunk by chunk from local eligibilities. No gradient flows throug
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from lfcs import rules
 from lfcs.config import RuleConfig
-from lfcs.engine import Engine, step
+from lfcs.engine import Engine
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingPolicy
 from lfcs.rollout import Trajectory
@@ -28,32 +27,6 @@ class Agent(Protocol):
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return the factor of d log π_new(a_t) in the update, of the shape of ``rho``."""
-
-
-def local_gradients(
-    psi: Tensor, xbar: Tensor, readout: Tensor, error: Tensor, signal: Tensor, reset: Tensor, kappa: float
-) -> tuple[Tensor, Tensor]:
-    """Gradients of a chunk from quantities local to each synapse; weights must be constant over the chunk.
-
-        dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t ,  dW_out,ki = Σ_t s_k,t y_i,t
-
-    Args: ``psi`` [T', B, N] and ``xbar`` [T', B, D+1+N] by tick, where T' may begin before the chunk (the tail);
-    ``readout`` y [K, B, N] and ``error`` s [K, B, A+1] (policy outputs, then the value) by step; ``signal`` L
-    [T', B, N] by tick; ``reset`` [T', B] true where a state was cleared before a tick.
-    Returns the gradients [D+1+N, N] and [N+1, A+1] of the policy's packed ``hidden`` and ``readout`` weights. Raises
-    ValueError on shapes that do not fit. Source: Bellec et al. 2020, eq. (1) and Methods (reward-based e-prop).
-    """
-    hidden = rules.chunk_gradient(xbar, rules.filter_backwards(signal, kappa, reset).mul_(psi))
-    hidden[-psi.shape[2] :].fill_diagonal_(0.0)  # no self-connections
-    return hidden, torch.cat((rules.chunk_gradient(readout, error), error.sum((0, 1))[None]))
-
-
-def at_last_tick(signal: Tensor, ticks: int, tail: int) -> Tensor:
-    """Spread a signal by step [K, B, N] over ticks: non-zero at each step's last tick, after ``tail`` empty ticks."""
-    steps, batch, neurons = signal.shape
-    out = signal.new_zeros(tail + steps * ticks, batch, neurons)
-    out[tail + ticks - 1 :: ticks] = signal
-    return out
 
 
 def next_values(value: Tensor, bootstrap: Tensor, terminated: Tensor, ends: Tensor) -> Tensor:
@@ -81,16 +54,9 @@ class Learner:
         self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
         self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
+        self.shares = torch.ones(head.size + 1, dtype=like.dtype, device=like.device)
+        self.shares[-1] = rule.critic_share
         self.updates, self.entropy_bonus = 0, rule.entropy
-
-    def _feedback(self) -> Tensor:
-        """Return the feedback weights [A + 1, N] of the policy's outputs and the critic, the critic's share applied."""
-        if self.rule.feedback == "random":
-            feedback = self.random_feedback.clone()
-        else:
-            feedback = self.policy.readout[:-1].T.clone()
-        feedback[-1] *= self.rule.critic_share
-        return feedback
 
     def _advantages(self, traj: Trajectory, value: Tensor, bootstrap: Tensor) -> tuple[Tensor, Tensor]:
         """Return the advantages [T, B] that weigh the policy's update, and the critic's targets [T, B]."""
@@ -122,65 +88,59 @@ class Learner:
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        state, resets_at, readout_before = traj.state, traj.reset.any(1).tolist(), self.policy.readout.clone()
-        # states and resets of the ticks before a chunk; none reach over the window's start
-        tail: deque[tuple[NetState, Tensor]] = deque(maxlen=self.rule.tail)
-        record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "params", "rate", "norm")}
-        bootstrap, no_resets = torch.zeros_like(traj.bootstrap), [torch.zeros_like(traj.reset[0])] * (self.ticks - 1)
+        ticks, tail, state, readout_before = self.ticks, self.rule.tail, traj.state, self.policy.readout.clone()
+        reset = torch.zeros(len(traj.reset) * ticks, traj.reset.shape[1], dtype=torch.bool, device=traj.reset.device)
+        reset[::ticks] = traj.reset
+        before = None  # the states of the ticks before a chunk; none reach over the window's start
+        record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "entropy", "rate", "norm")}
+        bootstrap = torch.zeros_like(traj.bootstrap)
         for start in range(0, len(traj.action), self.rule.tau_f):
             chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
-            of_chunk: list[tuple[NetState, Tensor]] = []
+            states = self.engine.run(traj.x[chunk], state, traj.reset[chunk])
             for t in range(chunk.start, chunk.stop):
-                before = state.cleared(traj.reset[t]) if resets_at[t] else state
-                states = step(self.engine, traj.x[t], before, self.ticks)
-                of_chunk += zip(states, [traj.reset[t], *no_resets], strict=True)
-                state = states[-1]
                 if t in traj.final:
-                    following = step(self.engine, traj.final[t], state, self.ticks)[-1]
-                    bootstrap[t] = self.engine.read(following.readout)[1]
-            seen = self._learn_chunk(traj, chunk, of_chunk, list(tail), advantage[chunk], target[chunk])
-            for name, item in seen.items():
+                    bootstrap[t] = self._value_after(states.at((t + 1 - start) * ticks - 1), traj.final[t])
+            seen = states if before is None else NetState(*map(torch.cat, zip(before, states, strict=True)))
+            since = chunk.stop * ticks - len(seen.mem)
+            saw = self._learn_chunk(traj, chunk, seen, reset[since : chunk.stop * ticks], advantage, target)
+            for name, item in saw.items():
                 record[name].append(item)
-            tail.extend(of_chunk)
-        joined = {k: torch.cat(record[k]) for k in ("value", "rho", "params")}
+            state, before = states.at(-1), seen.at(slice(-tail, None)) if tail else None
+        joined = {k: torch.cat(record[k]) for k in ("value", "rho", "entropy")}
         joined |= {k: torch.stack(record[k]) for k in ("rate", "norm")}
         return joined | {"bootstrap": bootstrap, "change": (self.policy.readout - readout_before).norm()}
 
+    def _value_after(self, state: NetState, following: Tensor) -> Tensor:
+        """Return V [B] of the observations [B, D] that follow a state."""
+        no_reset = torch.zeros(1, len(following), dtype=torch.bool, device=following.device)
+        return self.engine.read(self.engine.run(following[None], state, no_reset).readout[-1])[1]
+
     def _learn_chunk(
-        self,
-        traj: Trajectory,
-        chunk: slice,
-        ticks: list[tuple[NetState, Tensor]],
-        tail: list[tuple[NetState, Tensor]],
-        advantage: Tensor,
-        target: Tensor,
+        self, traj: Trajectory, chunk: slice, seen: NetState, reset: Tensor, advantage: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
-        """Update the new policy from the steps of a chunk, given states and resets by tick; returns what it saw."""
-        by_tick = [*tail, *ticks]
-        psi = self.policy.surrogate(torch.stack([s.mem for s, _ in by_tick]))
-        xbar = torch.stack([s.trace for s, _ in by_tick])
-        reset = torch.stack([r for _, r in by_tick])
-        readout = torch.stack([s.readout for s, _ in ticks[self.ticks - 1 :: self.ticks]])
-        rate = self._update_rate(torch.stack([s.spk for s, _ in ticks]))
-        params, value = self._read(readout)
-        rho = rules.ratio(self.head.log_prob(params, traj.action[chunk]), traj.logp_ref[chunk])
+        """Update the new policy from the steps of a chunk; returns what it saw.
 
-        weight = self.agent.weight(rho, advantage)
-        policy_error = weight[..., None] * self.head.score(params, traj.action[chunk])
-        policy_error += self.entropy_bonus * self.head.entropy_score(params)
-        value_error = self.rule.value * (target - value)
+        ``seen`` and ``reset`` are by tick and begin ``rule.tail`` ticks before the chunk, where the window does.
+        """
+        own = (chunk.stop - chunk.start) * self.ticks
+        readout = seen.readout[-own:][self.ticks - 1 :: self.ticks]
+        rate = self._update_rate(seen.spk[-own:])
+        params, value = self.engine.read(readout)
+        judged = self.head.judge(params, traj.action[chunk])
+        rho = rules.ratio(judged.log_prob, traj.logp_ref[chunk])
+
+        weight = self.agent.weight(rho, advantage[chunk])
+        policy_error = weight[..., None] * judged.score + self.entropy_bonus * judged.entropy_score
+        value_error = self.rule.value * (target[chunk] - value)
         error = torch.cat((policy_error, value_error[..., None]), dim=-1)
-        signal = rules.learning_signal(error, self._feedback())
+        feedback = self.random_feedback if self.rule.feedback == "random" else self.policy.readout[:, :-1]
+        signal = rules.learning_signal(error * self.shares, feedback)
         signal += rules.homeostasis(self.rate, self.rule.target_rate, self.rule.homeostasis)
-        signal = at_last_tick(signal, self.ticks, len(tail))
-        gradients = local_gradients(psi, xbar, readout, error, signal, reset, self.policy.config.kappa)
+        hidden = self.engine.hidden_gradient(seen, reset, signal)
+        ones = readout.new_ones((*readout.shape[:2], 1))
+        gradients = hidden, rules.chunk_gradient(error, torch.cat((readout, ones), dim=-1))
         norm = self._update(gradients, scale=1.0 / value.numel())
-        return {"value": value, "rho": rho, "params": params, "rate": rate, "norm": norm}
-
-    def _read(self, readout: Tensor) -> tuple[Tensor, Tensor]:
-        """Return head parameters [K, B, A] and values [K, B] of readout traces [K, B, N]."""
-        params, value = self.engine.read(readout.flatten(0, 1))
-        return params.unflatten(0, readout.shape[:2]), value.unflatten(0, readout.shape[:2])
+        return {"value": value, "rho": rho, "entropy": judged.entropy, "rate": rate, "norm": norm}
 
     def _update_rate(self, spikes: Tensor) -> Tensor:
         """Low-pass each neuron's firing rate, r̄ ← d r̄ + (1 - d) mean z; returns the chunk's own rate [N]."""
@@ -210,7 +170,7 @@ class Learner:
         out = {
             "train/approx_kl": (rho - 1.0 - rho.log()).mean(),
             "train/clip_fraction": ((rho - 1.0).abs() > self.rule.eps).double().mean(),
-            "train/entropy": self.head.entropy(record["params"]).mean(),
+            "train/entropy": record["entropy"].mean(),
             "train/value_loss": error.square().mean(),
             "train/explained_variance": 1.0 - error.var(correction=0) / (target.var(correction=0) + 1e-12),
             "train/ratio_mean": rho.mean(),

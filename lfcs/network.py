@@ -29,6 +29,10 @@ class NetState(NamedTuple):
     readout: Tensor  # [B, N] y
     trace: Tensor  # [B, D + 1 + N]
 
+    def at(self, tick: int | slice) -> NetState:
+        """Return the state at a tick, or a stretch of ticks, of states by tick."""
+        return NetState(*(s[tick] for s in self))
+
     def cleared(self, reset: Tensor) -> NetState:
         """Return the state with the environments where ``reset`` [B] is true, and no other, started afresh."""
         keep = (~reset)[:, None]
@@ -108,17 +112,17 @@ class SpikingPolicy(nn.Module):
         """Keep all weights in two tensors, so that one product or one optimiser step covers each; parameters are views.
 
         ``hidden`` [D + 1 + N, N] holds [W_in | b | W_rec]ᵀ: a row is the fan-out of one presynaptic source.
-        ``readout`` [N + 1, K + 1] holds [W_pi, w_v]ᵀ and, in its last row, the biases.
+        ``readout`` [K + 1, N + 1] holds [W_pi; w_v] and, in its last column, the biases.
         """
         d, n, k = self.input.in_features, self.config.neurons, self.policy_readout.out_features
         self.hidden = torch.cat((self.input.weight.T, self.input.bias[None], self.recurrent.T))
-        weights = torch.cat((self.policy_readout.weight, self.value_readout.weight)).T
+        weights = torch.cat((self.policy_readout.weight, self.value_readout.weight))
         biases = torch.cat((self.policy_readout.bias, self.value_readout.bias))
-        self.readout = torch.cat((weights, biases[None]))
+        self.readout = torch.cat((weights, biases[:, None]), dim=1)
         self.input.weight.data, self.input.bias.data = self.hidden[:d].T, self.hidden[d]
         self.recurrent.data = self.hidden[d + 1 :].T
-        self.policy_readout.weight.data, self.policy_readout.bias.data = self.readout[:n, :k].T, self.readout[n, :k]
-        self.value_readout.weight.data, self.value_readout.bias.data = self.readout[:n, k:].T, self.readout[n, k:]
+        self.policy_readout.weight.data, self.policy_readout.bias.data = self.readout[:k, :n], self.readout[:k, n]
+        self.value_readout.weight.data, self.value_readout.bias.data = self.readout[k:, :n], self.readout[k:, n]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpikingPolicy:
         """Return an independent twin whose parameters are views of tensors of its own."""
@@ -134,23 +138,21 @@ class SpikingPolicy(nn.Module):
         zeros = self.hidden.new_zeros
         return NetState(zeros(batch, n), zeros(batch, n), zeros(batch, n), zeros(batch, d + 1 + n))
 
-    def check(self, x: Tensor, state: NetState) -> None:
-        """Raise ValueError if input [B, D] and state do not fit (snntorch would silently start from zeros)."""
-        (sources, n), batch = self.hidden.shape, len(x)
-        neurons = (batch, n)
-        if not (
-            x.shape == (batch, sources - 1 - n)
-            and state.trace.shape == (batch, sources)
-            and state.spk.shape == state.mem.shape == state.readout.shape == neurons
-        ):
-            raise ValueError(
-                f"input {tuple(x.shape)} and state {[tuple(s.shape) for s in state]} are not "
-                f"{(batch, sources - 1 - n)} and {[neurons, neurons, neurons, (batch, sources)]}"
-            )
+    def check(self, x: Tensor, reset: Tensor, state: NetState) -> None:
+        """Raise ValueError if inputs [S, B, D], resets [S, B] and state do not fit each other and the network.
+
+        snntorch would silently start from zeros.
+        """
+        sources, n = self.hidden.shape
+        given = (tuple(x.shape), tuple(reset.shape), *(tuple(s.shape) for s in state))
+        steps, batch = given[0][:2]
+        fit = ((steps, batch, sources - 1 - n), (steps, batch), *[(batch, n)] * 3, (batch, sources))
+        if given != fit:
+            raise ValueError(f"input, resets and state of shapes {given} are not {fit}")
 
     def tick(self, x: Tensor, state: NetState) -> NetState:
         """Advance one tick with input ``x`` [B, D]. Raises ValueError on a shape that does not fit the state."""
-        self.check(x, state)
+        self.check(x[None], x[None, :, 0], state)
         spk, mem = self.rleaky(self.input(x), state.spk, state.mem)
         pre = torch.cat((x, x.new_ones(len(x), 1), state.spk.detach()), dim=1)
         return NetState(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lfcs.engine import Engine, step
+from lfcs.engine import Engine
 from lfcs.errors import UserError
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingPolicy
@@ -90,8 +90,7 @@ class Rollout:
         generator: torch.Generator,
     ) -> None:
         self.envs, self.encoder, self.policy, self.head, self.generator = envs, encoder, policy, head, generator
-        self.engine, self.ticks = engine, policy.config.ticks
-        self.batch = envs.num_envs
+        self.engine, self.batch = engine, envs.num_envs
         self.env_steps = 0
         self.episodes: deque[tuple[float, int]] = deque(maxlen=100)
         self.device = policy.hidden.device
@@ -144,26 +143,26 @@ class Rollout:
             self.encoder.observe(self.obs)
             x = self._input(self.obs)
             reset = torch.from_numpy(self.begun).to(self.device)
-            before = self.state.cleared(reset) if self.begun.any() else self.state
-            state = step(self.engine, x, before, self.ticks)[-1]
+            state = self.engine.run(x[None], self.state, reset[None]).at(-1)
             params, value = self.engine.read(state.readout)
             action = self.head.sample(params, self.generator)
             reward, terminated, truncated, following = self._step_envs(action.cpu().numpy())
             if truncated.any() or t == steps - 1:
                 final[t] = self._input(following)
-                bootstrap[t] = self.engine.read(step(self.engine, final[t], state, self.ticks)[-1].readout)[1]
+                following_state = self.engine.run(final[t][None], state, torch.zeros_like(reset)[None]).at(-1)
+                bootstrap[t] = self.engine.read(following_state.readout)[1]
             self._close_episodes()
             self.state = state
-            by_step.append((x, action, self.head.log_prob(params, action), value, reset))
+            by_step.append((x, action, params, value, reset))
             outcomes.append((reward, terminated, truncated))
-        x, action, logp, value, reset = (torch.stack(column) for column in zip(*by_step, strict=True))
+        x, action, params, value, reset = (torch.stack(column) for column in zip(*by_step, strict=True))
         rewards, terminations, truncations = (
             torch.from_numpy(np.stack(column)).to(self.device) for column in zip(*outcomes, strict=True)
         )
         return Trajectory(
             x=x,
             action=action,
-            logp_ref=logp,
+            logp_ref=self.head.log_prob(params, action),
             value=value,
             bootstrap=bootstrap,
             reward=rewards.to(x.dtype),

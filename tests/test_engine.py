@@ -10,51 +10,77 @@ from hypothesis import strategies as st
 from test_learner import small_trainer
 from torch.testing import assert_close
 
-from lfcs.engine import ENGINES, GATHER_FROM, make_engine
+from lfcs.engine import ENGINES, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
 from lfcs.errors import UserError
+from lfcs.network import NetState
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 
 
-def both(policy, x, reset):
-    """Run both engines over inputs [T, B, D] with resets [T, B]; return their states by tick."""
-    states = {}
-    for name in ENGINES:
-        engine, state, states[name] = make_engine(name, policy), policy.initial_state(x.shape[1]), []
-        for x_t, reset_t in zip(x, reset, strict=True):
-            state = engine.tick(x_t, state.cleared(reset_t))
-            states[name].append(state)
-    return states["fused"], states["snntorch"]
+FAST = [TensorEngine, CompiledEngine]
 
 
-@pytest.mark.parametrize("neurons,batch", [(2, 1), (40, 5), (GATHER_FROM, 3), (GATHER_FROM + 7, 1)])
-def test_same_numbers_over_a_thousand_steps(double, neurons, batch):
-    policy, _ = make_policy(neurons, inputs=4, seed=neurons)
+@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("neurons,batch,ticks", [(2, 1, 1), (40, 5, 2), (256, 3, 1), (263, 4, 1)])
+def test_same_numbers_over_a_thousand_ticks(double, engine, neurons, batch, ticks):
+    policy, _ = make_policy(neurons, inputs=5, seed=neurons, ticks=ticks)
     g = torch.Generator().manual_seed(0)
-    x, reset = torch.randn(1000, batch, 4, generator=g), torch.rand(1000, batch, generator=g) < 0.01
-    fused, witness = both(policy, x, reset)
-    assert 0.02 < torch.stack([s.spk for s in witness]).mean() < 0.6
-    for a, b in zip(fused, witness, strict=True):
-        assert torch.equal(a.spk, b.spk)
-        for field in ("mem", "readout", "trace"):
-            assert_close(getattr(a, field), getattr(b, field), **EXACT)
+    steps = 1000 // ticks
+    x, reset = torch.randn(steps, batch, 5, generator=g), torch.rand(steps, batch, generator=g) < 0.01
+    fast, witness = (make(policy).run(x, policy.initial_state(batch), reset) for make in (engine, SnntorchEngine))
+    assert 0.02 < witness.spk.mean() < 0.6
+    assert torch.equal(fast.spk, witness.spk)
+    for field in ("mem", "readout", "trace"):
+        assert_close(getattr(fast, field), getattr(witness, field), **EXACT)
+    for a, b in zip(engine(policy).read(fast.readout), policy.read(witness.readout), strict=True):
+        assert_close(a, b.detach(), **EXACT)
 
 
-def test_single_precision_agrees_until_the_first_flipped_spike():
+@pytest.mark.parametrize("engine", FAST)
+def test_single_precision_agrees_until_the_first_flipped_spike(engine):
     policy, _ = make_policy(64, inputs=4)
-    fused, witness = both(policy, torch.randn(500, 8, 4), torch.zeros(500, 8, dtype=torch.bool))
+    x, reset = torch.randn(500, 8, 4), torch.zeros(500, 8, dtype=torch.bool)
+    fast, witness = (make(policy).run(x, policy.initial_state(8), reset) for make in (engine, SnntorchEngine))
+    same = (fast.spk == witness.spk).all(-1)
     agreed = 0
-    for a, b in zip(fused, witness, strict=True):
-        assert_close(a.mem, b.mem, rtol=0, atol=1e-4)
-        if not torch.equal(a.spk, b.spk):
-            break
-        agreed += 1
-    assert agreed > 20
+    for b in range(8):  # each environment on its own: the others do not see its flip
+        flipped = torch.nonzero(~same[:, b])
+        until = int(flipped[0]) + 1 if len(flipped) else len(x)
+        assert_close(fast.mem[:until, b], witness.mem[:until, b], rtol=0, atol=1e-4)
+        agreed += until
+    assert agreed > 8 * 100
+
+
+def test_results_do_not_depend_on_company_chunks_or_threads(monkeypatch):
+    """Bit by bit: an environment alone or among others, step by step or at once, on one thread or three."""
+    policy, _ = make_policy(33, inputs=5, ticks=2)
+    g = torch.Generator().manual_seed(0)
+    x, reset = torch.randn(30, 7, 5, generator=g), torch.rand(30, 7, generator=g) < 0.1
+    engine, start = CompiledEngine(policy), policy.initial_state(7)
+    whole = engine.run(x, start, reset)
+    state, stepwise = start, []
+    for t in range(30):
+        states = engine.run(x[t : t + 1], state, reset[t : t + 1])
+        state = states.at(-1)
+        stepwise.append(states)
+    alone = engine.run(x[:, 2:3], NetState(*(s[2:3] for s in start)), reset[:, 2:3])
+    monkeypatch.setattr("lfcs.engine.WORTH_THREADS", 0)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    threaded = CompiledEngine(policy)
+    for field in NetState._fields:
+        expected = getattr(whole, field)
+        assert torch.equal(torch.cat([getattr(s, field) for s in stepwise]), expected)
+        assert torch.equal(getattr(alone, field), expected[:, 2:3])
+        assert torch.equal(getattr(threaded.run(x, start, reset), field), expected)
+    assert torch.equal(engine.read(whole.readout)[0][5], engine.read(whole.readout[5])[0])
+    signal, by_tick = torch.randn(28, 7, 33, generator=g), reset.repeat_interleave(2, 0) & False
+    gradients = [e.hidden_gradient(whole, by_tick, signal) for e in (engine, threaded)]
+    assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
 
 
 options = st.fixed_dictionaries(
     {
-        "network__neurons": st.sampled_from([2, 9, GATHER_FROM + 3]),
+        "network__neurons": st.sampled_from([2, 9, 260]),
         "network__ticks": st.integers(1, 3),
         "train__num_envs": st.integers(1, 4),
         "encoder__kind": st.sampled_from(["population", "standardised", "identity"]),
@@ -91,20 +117,25 @@ def test_engines_refuse_states_that_do_not_fit():
     policy, _ = make_policy()
     for name in ENGINES:
         engine, state = make_engine(name, policy), policy.initial_state(4)
+        reset = torch.zeros(2, 4, dtype=torch.bool)
         for wrong in (state._replace(mem=state.mem[:, :3]), state._replace(trace=state.trace[:, :2])):
             with pytest.raises(ValueError):
-                engine.tick(torch.zeros(4, 3), wrong)
-        with pytest.raises(ValueError):
-            engine.tick(torch.zeros(3, 3), state)
+                engine.run(torch.zeros(2, 4, 3), wrong, reset)
+        for x, clear in ((torch.zeros(2, 3, 3), reset), (torch.zeros(2, 4, 3), reset[:1])):
+            with pytest.raises(ValueError):
+                engine.run(x, state, clear)
     with pytest.raises(UserError, match="did you mean snntorch"):
         make_engine("sntorch", policy)
 
 
 def test_engines_read_the_parameters_as_they_change():
     policy, _ = make_policy()
-    x = torch.ones(2, 3)
+    x, reset = torch.ones(1, 2, 3), torch.zeros(1, 2, dtype=torch.bool)
     engine = make_engine("fused", policy)
     with torch.no_grad():
         policy.input.weight += 1.0
         policy.recurrent.mul_(2.0)
-    assert_close(engine.tick(x, policy.initial_state(2)).mem, policy.tick(x, policy.initial_state(2)).mem)
+        policy.value_readout.bias += 1.0
+    state = policy.initial_state(2)
+    assert_close(engine.run(x, state, reset).mem[0], policy.tick(x[0], state).mem.detach())
+    assert_close(engine.read(state.readout)[1], policy.read(state.readout)[1].detach())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lfcs import learner
+from lfcs.engine import at_last_tick
 from lfcs.cli import build_config, make_trainer
 
 SMALL = {"train.env_workers": "0", "network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
@@ -130,7 +130,7 @@ def test_a_state_of_the_wrong_shape_is_refused():
 
 
 def test_signals_sit_at_the_last_tick():
-    out = learner.at_last_tick(torch.ones(2, 1, 1), ticks=3, tail=2)
+    out = at_last_tick(torch.ones(2, 1, 1), ticks=3, total=8)
     assert out.flatten().tolist() == [0, 0, 0, 0, 1, 0, 0, 1]
 
 

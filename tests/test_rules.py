@@ -49,7 +49,7 @@ def test_sided_mask_is_the_gradient_of_the_clipped_objective(logits, action):
             clipped = torch.minimum(rho * a, rho.clamp(0.8, 1.2) * a)
             (expected,) = torch.autograd.grad(clipped.sum(), params)
             weight = (rules.mask_sided(rho, a, 0.2) * rho * a).detach()
-            assert_close(weight[:, None] * head.score(params, action).detach(), expected)
+            assert_close(weight[:, None] * head.judge(params, action).score.detach(), expected)
 
 
 @settings(deadline=None)
@@ -59,9 +59,13 @@ def test_categorical_scores_equal_autograd(logits, action):
     params = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     action = torch.tensor(action % len(logits))
     (score,) = torch.autograd.grad(head.log_prob(params, action), params)
-    (entropy,) = torch.autograd.grad(head.entropy(params), params)
-    assert_close(head.score(params, action), score)
-    assert_close(head.entropy_score(params).detach(), entropy)
+    judged = head.judge(params.detach(), action)
+    pi = params.softmax(-1)
+    (entropy,) = torch.autograd.grad(-(pi * pi.log()).sum(), params)
+    assert_close(judged.log_prob, head.log_prob(params, action).detach())
+    assert_close(judged.entropy, -(pi * pi.log()).sum().detach())
+    assert_close(judged.score, score)
+    assert_close(judged.entropy_score, entropy)
 
 
 def test_categorical_samples_with_its_probabilities():

@@ -8,7 +8,8 @@ from conftest import make_policy, random_window
 from torch.testing import assert_close
 
 from lfcs import rules
-from lfcs.learner import at_last_tick, local_gradients
+from lfcs.engine import CompiledEngine, SnntorchEngine, TensorEngine
+from lfcs.network import NetState
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-10}
 SIZES = [  # neurons, inputs, actions, steps, batch, ticks
@@ -31,17 +32,17 @@ def autograd_window(policy, x, reset):
     return *policy.read(readout), readout, states
 
 
-def factors(policy, states, reset):
-    """Return psi, xbar and resets by tick."""
-    psi = policy.surrogate(torch.stack([s.mem for s in states]))
-    by_tick = torch.zeros(len(states), reset.shape[1], dtype=torch.bool)
-    by_tick[:: policy.config.ticks] = reset
-    return psi.detach(), torch.stack([s.trace for s in states]).detach(), by_tick
+def by_tick(policy, states, reset):
+    """Return states and resets by tick."""
+    out = torch.zeros(len(states), reset.shape[1], dtype=torch.bool)
+    out[:: policy.config.ticks] = reset
+    return NetState(*(torch.stack(part).detach() for part in zip(*states, strict=True))), out
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("quantity", ["log_prob", "ratio", "value"])
-def test_local_gradient_equals_autograd(double, sizes, quantity):
+@pytest.mark.parametrize("engine", [SnntorchEngine, TensorEngine, CompiledEngine])
+def test_local_gradient_equals_autograd(double, sizes, quantity, engine):
     neurons, inputs, actions, steps, batch, ticks = sizes
     policy, head = make_policy(neurons, inputs, actions, seed=neurons, ticks=ticks)
     x, action, reset = random_window(policy, head, steps, batch)
@@ -63,18 +64,16 @@ def test_local_gradient_equals_autograd(double, sizes, quantity):
     found = torch.autograd.grad((weight * objective).sum(), parameters, materialize_grads=True)
     w_in, b, w_rec, w_pi, b_pi, w_v, b_v = found
     w_rec.fill_diagonal_(0.0)
-    expected = (
-        torch.cat((w_in.T, b[None], w_rec.T)),
-        torch.cat((torch.cat((w_pi, w_v)).T, torch.cat((b_pi, b_v))[None])),
-    )
+    weights, biases = torch.cat((w_pi, w_v)), torch.cat((b_pi, b_v))
+    expected = torch.cat((w_in.T, b[None], w_rec.T)), torch.cat((weights, biases[:, None]), dim=1)
 
     with torch.no_grad():
-        error = torch.cat((policy_weight[..., None] * head.score(params, action), value_weight[..., None]), dim=-1)
-        signal = rules.learning_signal(error, torch.cat((policy.policy_readout.weight, policy.value_readout.weight)))
-        psi, xbar, by_tick = factors(policy, states, reset)
-        signal = at_last_tick(signal, ticks, tail=0)
-        kappa = policy.config.kappa
-        got = local_gradients(psi, xbar, readout, error, signal, by_tick, kappa)
+        score = head.judge(params, action).score
+        error = torch.cat((policy_weight[..., None] * score, value_weight[..., None]), dim=-1)
+        signal = rules.learning_signal(error, policy.readout[:, :-1])
+        hidden = engine(policy).hidden_gradient(*by_tick(policy, states, reset), signal)
+        pre = torch.cat((readout, torch.ones(steps, batch, 1)), dim=-1)
+        got = hidden, rules.chunk_gradient(error, pre)
     assert sum(s.spk.sum() for s in states) > 0
     assert all(e.abs().max() > 1e-6 for e in (w_in, b, w_rec))
     for g, e in zip(got, expected, strict=True):
@@ -88,17 +87,18 @@ def test_chunk_product_equals_the_sum_of_per_step_traces(double, sizes):
     x, _, reset = random_window(policy, head, steps, batch)
     with torch.no_grad():
         *_, states = autograd_window(policy, x, reset)
-        psi, xbar, by_tick = factors(policy, states, reset)
+        seen, cleared = by_tick(policy, states, reset)
+        psi, xbar = policy.surrogate(seen.mem), seen.trace
     signal = torch.randn(psi.shape)
     kappa = policy.config.kappa
 
     expected = torch.zeros(neurons, xbar.shape[2])
     ebar = torch.zeros(batch, neurons, xbar.shape[2])
     for t in range(len(psi)):
-        ebar = ebar * (~by_tick[t])[:, None, None]
+        ebar = ebar * (~cleared[t])[:, None, None]
         ebar = rules.filtered_eligibility(ebar, rules.eligibility(psi[t], xbar[t]), kappa)
         expected += (signal[t][:, :, None] * ebar).sum(0)
-    got = rules.chunk_gradient(xbar, rules.filter_backwards(signal, kappa, by_tick) * psi)
+    got = rules.chunk_gradient(xbar, rules.filter_backwards(signal, kappa, cleared) * psi)
     assert_close(got.T, expected, **TOLERANCE)
 
 

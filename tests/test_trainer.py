@@ -247,8 +247,8 @@ def test_truncation_bootstraps_and_termination_does_not():
         assert bool((traj.bootstrap[:-1][inside] != 0).all()) == (ending == "truncated")
         state = trainer.rollout.policy.initial_state(3)
         for t in range(60):  # what was stored is what the policy computes, state resets included
-            state = trainer.engine.tick(traj.x[t], state.cleared(traj.reset[t]))
-            params, value = trainer.rollout.policy.read(state.readout)
+            state = trainer.engine.run(traj.x[t : t + 1], state, traj.reset[t : t + 1]).at(-1)
+            params, value = trainer.engine.read(state.readout)
             assert torch.equal(value, traj.value[t])
             assert torch.equal(trainer.head.log_prob(params, traj.action[t]), traj.logp_ref[t])
 
