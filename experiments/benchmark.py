@@ -32,7 +32,7 @@ from lfcs.heads import CategoricalHead
 from lfcs.learner import Learner
 from lfcs.network import SpikingPolicy
 from lfcs.rollout import Trajectory
-from lfcs.rules import chunk_gradient
+from lfcs.rules import chunk_gradient, leaky_readout
 
 INPUTS, ACTIONS = 80, 3
 DRIVE = 0.45  # inputs uniform in [0, DRIVE] make an untrained network fire at about 0.1 spikes per tick
@@ -76,12 +76,12 @@ def network_step(batch: int, neurons: int, repeats: int) -> dict[str, float]:
     inputs.load_state_dict(policy.input.state_dict())
     cell.recurrent.weight.data.copy_(policy.recurrent.data)
     state = policy.initial_state(batch)
+    by_step, no_reset = x[None], torch.zeros(1, batch, dtype=torch.bool)
     spk, mem, out = torch.zeros(batch, neurons), torch.zeros(batch, neurons), torch.zeros(batch, ACTIONS + 1)
 
     def ours() -> None:
         nonlocal state
-        state = engine.tick(x, state)
-        engine.read(state.readout)
+        state = engine.run(by_step, state, no_reset).states.at(0)
 
     def theirs() -> None:
         nonlocal spk, mem, out
@@ -125,11 +125,12 @@ def autograd_update(policy: SpikingPolicy, traj: Trajectory, detach: bool) -> Ca
     head, optimiser = CategoricalHead(ACTIONS), torch.optim.Adam(policy.parameters(), lr=1e-4, fused=True)
 
     def update() -> None:
-        state, outputs = traj.state, []
+        spk, mem, y = traj.state.spk, traj.state.mem, traj.state.readout
+        outputs = []
         for x in traj.x:
-            state = policy.tick(x, state._replace(spk=state.spk.detach()) if detach else state)
-            state = state._replace(trace=state.trace.detach())
-            outputs.append(policy.read(state.readout))
+            spk, mem = policy.rleaky(policy.input(x), spk.detach() if detach else spk, mem)
+            y = leaky_readout(y, spk, policy.config.kappa)
+            outputs.append((policy.policy_readout(y), policy.value_readout(y)[..., 0]))
         params, value = (torch.stack(column) for column in zip(*outputs, strict=True))
         rho = torch.exp(head.log_prob(params, traj.action) - traj.logp_ref)
         loss = -torch.minimum(rho * traj.reward, rho.clamp(0.8, 1.2) * traj.reward).mean()
@@ -262,12 +263,12 @@ def online_cost(windows: int) -> dict[str, dict[str, float]]:
         with closing(make_trainer(config)) as trainer:
             trainer.rollout.refresh(0)
             trainer.window()
-            before = trainer.env_steps, trainer.learner.updates
+            before = trainer.env_steps, trainer.learner.optimiser.steps
             spent = seconds(lambda: [trainer.window() for _ in range(windows)])
             steps = trainer.env_steps - before[0]
             out[agent] = {
                 "us_per_step": 1e6 * spent / steps,
-                "updates_per_step": (trainer.learner.updates - before[1]) / steps,
+                "updates_per_step": (trainer.learner.optimiser.steps - before[1]) / steps,
             }
     return out
 

@@ -1,14 +1,13 @@
 """How the network advances and where its gradient comes from: the fused engine, which users run, and snntorch.
 
 All engines take and return :class:`lfcs.network.NetState`, read the same parameters and give the same numbers. snntorch
-defines the network; the tests hold the others to it. States by tick are a NetState with a leading dimension of time.
+defines the network; the tests hold the others to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,28 +17,39 @@ from lfcs import kernels, rules
 from lfcs.errors import UserError, nearest
 from lfcs.network import NetState, SpikingPolicy
 
-WORTH_THREADS = 2**18  # neurons x environments x ticks from which a call is shared out between threads
+BLOCK = 256  # environments x ticks of a gradient that are worked on at a time, to stay in the cache
+
+
+class Steps(NamedTuple):
+    """What S steps of B environments gave."""
+
+    states: NetState  # [T, B] by tick, T = S · ticks
+    params: Tensor  # [S, B, K] of the head
+    value: Tensor  # [S, B]
 
 
 class Engine(Protocol):
-    """Advances, reads and differentiates the network of one policy. Made after the policy is on its device.
+    """Advances and differentiates the network of one policy. Made after the policy is on its device."""
 
-    S steps have T = S · ticks ticks. Every method raises ValueError on shapes that do not fit.
-    """
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+        """Run S steps with inputs ``x`` [S, B, D] from a state [B]; ``reset`` [S, B] clears a state before a step.
 
-    def run(self, x: Tensor, state: NetState, reset: Tensor) -> NetState:
-        """Return the states by tick [T, B, ...] with inputs ``x`` [S, B, D]; ``reset`` [S, B] clears before a step."""
+        ``out`` is memory for the states, which may be part of a larger one. Raises ValueError on shapes that do not
+        fit.
+        """
 
-    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the head's parameters [..., K] and the value [...] of a readout trace y [..., N]."""
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the packed weights, ``hidden`` [D+1+N, N] and ``readout`` [K + 1, N + 1].
 
-    def hidden_gradient(self, seen: NetState, reset: Tensor, signal: Tensor) -> Tensor:
-        """Return dW_hid [D+1+N, N] of the packed ``hidden`` weights, which must be constant over the S steps.
-
+            dW_out,k = Σ_t s_k,t [y_t, 1] ,  L_i,t = Σ_k B_ki s_k,t + c_i
             dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t
 
-        ``signal`` L [S, B, N] acts at each step's last tick; ``seen`` [T', B, ...] and ``reset`` [T', B], by tick, may
-        begin before the steps (the tail). Source: Bellec et al. 2020, eq. (1) and Methods (reward-based e-prop).
+        The weights must have been constant over the S steps. The ``error`` s [S, B, K + 1] acts at each step's last
+        tick, through the ``feedback`` weights B [K + 1, N], with the neurons' ``drive`` c [N]; ``seen`` and ``reset``
+        [T', B], by tick, may begin before the steps (the tail). Source: Bellec et al. 2020, eq. (1) and Methods
+        (reward-based e-prop). The result may be overwritten by the next call.
         """
 
 
@@ -62,7 +72,7 @@ class TickwiseEngine:
         raise NotImplementedError
 
     @torch.no_grad()
-    def run(self, x: Tensor, state: NetState, reset: Tensor) -> NetState:
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
         """See :meth:`Engine.run`."""
         states = []
         self.policy.check(x, reset, state)
@@ -70,20 +80,24 @@ class TickwiseEngine:
             state = state.cleared(reset_t)
             for _ in range(self.ticks):
                 state = self.tick(x_t, state)
-                states.append(state)
-        return NetState(*(torch.stack(part) for part in zip(*states, strict=True)))
+                states.append(state.data)
+        by_tick = NetState(torch.stack(states, out=out), self.policy.config.neurons)
+        return Steps(by_tick, *self.read(by_tick.at(slice(self.ticks - 1, None, self.ticks))))
+
+    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
+        """Return the head's parameters [..., K] and the value [...] of states [...]."""
+        raise NotImplementedError
 
     @torch.no_grad()
-    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Engine.read`."""
-        return self.policy.read(y)
-
-    @torch.no_grad()
-    def hidden_gradient(self, seen: NetState, reset: Tensor, signal: Tensor) -> Tensor:
-        """See :meth:`Engine.hidden_gradient`."""
-        signal = at_last_tick(signal, self.ticks, len(seen.mem))
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.gradients`."""
+        own = seen.readout[len(seen.data) - len(error) * self.ticks :][self.ticks - 1 :: self.ticks]
+        signal = at_last_tick(rules.learning_signal(error, feedback) + drive, self.ticks, len(seen.mem))
         post = rules.filter_backwards(signal, self.policy.config.kappa, reset).mul_(self.policy.surrogate(seen.mem))
-        return without_self_connections(rules.chunk_gradient(seen.trace, post))
+        readout = torch.cat((rules.chunk_gradient(error, own), error.sum((0, 1))[:, None]), dim=1)
+        return without_self_connections(rules.chunk_gradient(seen.trace, post)), readout
 
 
 class SnntorchEngine(TickwiseEngine):
@@ -93,12 +107,16 @@ class SnntorchEngine(TickwiseEngine):
         """See :meth:`TickwiseEngine.tick`."""
         return self.policy.tick(x, state)
 
+    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
+        """See :meth:`TickwiseEngine.read`."""
+        return self.policy.read(states)
+
 
 class TensorEngine(TickwiseEngine):
     """A tick in a few tensor operations on the policy's packed weights, without waiting for the device.
 
-        u_t = β u_{t-1} + [x_t, 1, z_{t-1}] · hidden - z_{t-1} ,  z_t = H(u_t - 1)
-        y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) ,  x̄_t = β x̄_{t-1} + [x_t, 1, z_{t-1}]
+    u_t = β u_{t-1} + [x_t, 1, z_{t-1}] · hidden - z_{t-1} ,  z_t = H(u_t - 1)
+    y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) ,  x̄_t = β x̄_{t-1} + [x_t, 1, z_{t-1}]
     """
 
     def __init__(self, policy: SpikingPolicy) -> None:
@@ -112,13 +130,12 @@ class TensorEngine(TickwiseEngine):
         mem = torch.addmm(state.mem, pre, hidden, beta=config.beta).sub_(state.spk)
         spk = (mem > 1.0).to(mem.dtype)
         y = torch.lerp(state.readout, spk, 1.0 - config.kappa)
-        return NetState(spk, mem, y, pre.add_(state.trace, alpha=config.beta))
+        return NetState.join(spk, mem, y, pre.add_(state.trace, alpha=config.beta))
 
-    @torch.no_grad()
-    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Engine.read`."""
+    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
+        """See :meth:`TickwiseEngine.read`."""
         weights = self.policy.readout
-        out = torch.nn.functional.linear(y, weights[:, :-1], weights[:, -1])
+        out = torch.nn.functional.linear(states.readout, weights[:, :-1], weights[:, -1])
         return out[..., :-1], out[..., -1]
 
 
@@ -132,52 +149,42 @@ class CompiledEngine:
         self.dtype = kind = self.hidden.dtype.type
         self.beta, self.kappa, self.update = kind(config.beta), kind(config.kappa), kind(1.0 - config.kappa)
         self.dampening = kind(config.dampening)
-        self.threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
+        # kept from call to call: fresh memory of this size costs more than the arithmetic on it
+        self.hidden_gradient, self.scratch = torch.empty_like(policy.hidden), np.empty(0, kind)
 
-    def _shared(self, kernel: Callable[..., None], count: int, work: int, *args: Any) -> None:
-        """Call ``kernel(low, high, *args)`` on the range [0, count), in a piece for each thread if there is enough work.
-
-        The pieces write to separate places and each is summed in its own fixed order: threads do not change a number.
-        """
-        if self.pool is None or work < WORTH_THREADS:
-            kernel(0, count, *args)
-            return
-        bounds = [count * i // self.threads for i in range(self.threads + 1)]
-        others = [self.pool.submit(kernel, *piece, *args) for piece in zip(bounds[1:], bounds[2:])]  # noqa: B905
-        kernel(bounds[0], bounds[1], *args)
-        for other in others:
-            other.result()
-
-    def run(self, x: Tensor, state: NetState, reset: Tensor) -> NetState:
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
         """See :meth:`Engine.run`."""
         self.policy.check(x, reset, state)
-        total, (batch, sources) = len(x) * self.ticks, state.trace.shape
-        out = [np.empty((total, batch, size), self.dtype) for size in (*[self.neurons] * 3, sources)]
-        given, start = (_array(x), _array(reset), self.ticks, self.hidden), map(_array, state)
-        self._shared(kernels.advance, batch, out[0].size, *given, self.beta, self.update, *start, *out)
-        return NetState(*map(torch.from_numpy, out))
+        (steps, batch), width = reset.shape, state.data.shape[1]
+        by_tick = np.empty((steps * self.ticks, batch, width), self.dtype) if out is None else out.numpy()
+        outputs = np.empty((steps, batch, len(self.readout)), self.dtype)
+        network = self.ticks, self.hidden, self.readout, self.beta, self.update
+        kernels.advance(_array(x), _array(reset), *network, _array(state.data), by_tick, outputs)
+        read = torch.from_numpy(outputs)
+        return Steps(NetState(torch.from_numpy(by_tick), self.neurons), read[..., :-1], read[..., -1])
 
-    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Engine.read`."""
-        out = np.empty((*y.shape[:-1], len(self.readout)), self.dtype)
-        kernels.read_out(_array(y).reshape(-1, self.neurons), self.readout, out.reshape(-1, len(self.readout)))
-        both = torch.from_numpy(out)
-        return both[..., :-1], both[..., -1]
-
-    def hidden_gradient(self, seen: NetState, reset: Tensor, signal: Tensor) -> Tensor:
-        """See :meth:`Engine.hidden_gradient`; the recurrent part is a sum over spikes."""
-        mem, spk, cleared, wanted = map(_array, (seen.mem, seen.spk, reset, signal))
-        post, credit = np.empty_like(mem), np.empty_like(mem)
-        constants = self.ticks, self.kappa, self.beta, self.dampening
-        self._shared(kernels.backward, mem.shape[1], mem.size, mem, cleared, wanted, *constants, post, credit)
-        gradient, rest = torch.empty_like(self.policy.hidden), self.inputs + 1
-        by_source = seen.trace[..., :rest].flatten(0, 1).T
-        torch.mm(by_source, torch.from_numpy(post).flatten(0, 1), out=gradient[:rest])
-        torch.mm(seen.trace[0, :, rest:].T, torch.from_numpy(credit[0]), out=gradient[rest:])
-        recurrent = gradient[rest:].numpy()
-        self._shared(kernels.add_credit, self.neurons, mem.size, spk, cleared, credit, recurrent)
-        return without_self_connections(gradient)
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.gradients`: dense for the inputs, a sum over spikes for the recurrent synapses."""
+        hidden, readout, inputs = self.hidden_gradient, np.zeros_like(self.readout), self.inputs + 1
+        from_inputs, recurrent = hidden[:inputs], hidden[inputs:]
+        data, cleared, added = map(_array, (seen.data, reset, recurrent))
+        (total, batch), length = cleared.shape, max(1, BLOCK // cleared.shape[1])
+        constants = *map(_array, (error, feedback, drive)), self.ticks, self.kappa, self.beta, self.dampening
+        filtered = np.zeros((batch, self.neurons), self.dtype)
+        shape = 2, min(length, total), batch, self.neurons
+        if self.scratch.shape != shape:
+            self.scratch = np.empty(shape, self.dtype)
+        for end in range(total, 0, -length):
+            begin, keep = max(0, end - length), float(end < total)
+            post, credit = self.scratch[:, : end - begin]
+            kernels.backward(begin, data, cleared, *constants, filtered, post, credit, readout)
+            xbar = seen.trace[begin:end, :, :inputs].flatten(0, 1)
+            from_inputs.addmm_(xbar.T, torch.from_numpy(post).flatten(0, 1), beta=keep)
+            recurrent.addmm_(seen.trace[begin, :, inputs:].T, torch.from_numpy(credit[0]), beta=keep)
+            kernels.add_credit(begin, data, cleared, credit, added)
+        return without_self_connections(hidden), torch.from_numpy(readout)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -59,8 +59,8 @@ def _one_episode_each(
     while running.any():
         check_finite(obs, "observation", int(length.sum()))
         x = torch.from_numpy(encoder.encode(obs)).to(like.device, like.dtype)
-        state = engine.run(x[None], state, no_reset).at(-1)
-        params, _ = engine.read(state.readout)
+        seen = engine.run(x[None], state, no_reset)
+        state, params = seen.states.at(-1), seen.params[0]
         action = head.greedy(params) if greedy else head.sample(params, generator)
         obs, reward, terminated, truncated, _ = envs.step(action.cpu().numpy() + start)
         check_finite(reward, "reward", int(length.sum()))

@@ -66,7 +66,7 @@ class CategoricalHead:
         return params.log_softmax(-1).gather(-1, action[..., None])[..., 0]
 
     def judge(self, params: Tensor, action: Tensor) -> Judgement:
-        """Return log π(a); 1[a = k] - π_k (Williams 1992, eq. 4); H = -Σ_k π_k log π_k; dH/dl_k = -π_k (log π_k + H)."""
+        """Return log π(a); 1[a = k] - π_k (Williams 1992, eq. 4); H = -Σ_k π_k log π_k; -π_k (log π_k + H)."""
         logp = params.log_softmax(-1)
         pi = logp.exp()
         chosen = action[..., None]

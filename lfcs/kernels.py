@@ -1,10 +1,12 @@
 """The network's tick and its local gradient as compiled loops for CPUs: the same equations as network.py and rules.py.
 
 Work follows the spikes: a synapse costs something only when its presynaptic neuron has fired. Every environment is
-computed alone and in a fixed order of summation (no fast-math), so that results do not depend on how many
-environments, steps or threads share a call. Each kernel takes C-contiguous numpy arrays of one dtype, except
-``reset``, bool; shapes are the caller's to check. S steps of ``ticks`` ticks each, T = S·ticks, and the symbols of
-rules.py; M = D + 1 + N sources [x, 1, z] as in the packed weights ``hidden`` [M, N].
+computed alone and in a fixed order of summation, so that results do not depend on how many environments or steps share
+a call. Arrays are C-contiguous and of one dtype, except resets, bool; shapes are the caller's to check.
+
+S steps of ``ticks`` ticks each, T = S·ticks; otherwise the symbols of rules.py. States are the packed rows
+[z | u | y | x̄] of :class:`lfcs.network.NetState`, weights the packed ``hidden`` [D + 1 + N, N] and ``readout``
+[K + 1, N + 1] of :class:`lfcs.network.SpikingPolicy`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-compiled = numba.njit(cache=True, nogil=True)
+compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
 
 
 @compiled
@@ -34,14 +36,15 @@ def add_rows(total, rows, count, weights):
 
 
 @compiled
-def input_current(x, hidden, low, high, current):
-    """I_bi = b_i + Σ_d x_bd W_in,id for x [B, D] into ``current`` [B, N], environments ``low`` ≤ b < ``high``."""
-    d, n = x.shape[1], current.shape[1]
-    for b in range(low, high):
+def input_current(x, hidden, current):
+    """I_bi = b_i + Σ_d W_in,id x_bd for x [B, D] into ``current`` [B, N]."""
+    batch, d = x.shape
+    n = current.shape[1]
+    for b in range(batch):
         for i in range(n):
             current[b, i] = hidden[d, i]
-    b = low
-    while b + 4 <= high:  # four environments share each load of a weight
+    b = 0
+    while b + 4 <= batch:  # four environments share each load of a weight
         i0, i1, i2, i3 = current[b], current[b + 1], current[b + 2], current[b + 3]
         x0, x1, x2, x3 = x[b], x[b + 1], x[b + 2], x[b + 3]
         k = 0
@@ -64,7 +67,7 @@ def input_current(x, hidden, low, high, current):
                 i2[i] = i2[i] + u2 * u[i]
                 i3[i] = i3[i] + u3 * u[i]
         b += 4
-    while b < high:
+    while b < batch:
         i0, x0 = current[b], x[b]
         for k in range(d):
             u, u0 = hidden[k], x0[k]
@@ -73,15 +76,27 @@ def input_current(x, hidden, low, high, current):
         b += 1
 
 
+@numba.njit(cache=True, fastmath={"reassoc"})  # so that the sum over neurons runs in vector registers
+def read_out(y, readout, out):
+    """out_k = b_k + Σ_i W_ki y_i for y [N]."""
+    n = len(y)
+    for k in range(len(out)):
+        weights = readout[k]
+        total = weights[n]
+        for i in range(n):
+            total += weights[i] * y[i]
+        out[k] = total
+
+
 @compiled
-def advance(low, high, x, reset, ticks, hidden, beta, update, spk_0, mem_0, readout_0, trace_0, spk, mem, readout, trace):
-    """Run environments ``low`` ≤ b < ``high`` for S steps from a state; write the states after every tick.
+def advance(x, reset, ticks, hidden, readout, beta, update, start, data, out):
+    """Run B environments for S steps; write the states after every tick and the outputs after every step.
 
         u_t = β u_{t-1} + b + W_in x_t + W_rec z_{t-1} - z_{t-1} ,  z_t = H(u_t - 1)
-        y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) ,  x̄_t = β x̄_{t-1} + [x_t, 1, z_{t-1}]
+        y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) ,  x̄_t = β x̄_{t-1} + [x_t, 1, z_{t-1}] ,  out_t = W_out y_t + b_out
 
-    ``x`` [S, B, D]; ``reset`` [S, B] clears a state before the step; ``update`` = 1 - κ; the state ``spk_0``, ``mem_0``,
-    ``readout_0`` [B, N] and ``trace_0`` [B, M]; the outputs [T, B, N] and [T, B, M].
+    ``x`` [S, B, D]; ``reset`` [S, B] clears a state before the step; ``update`` is 1 - κ; states ``start`` [B, ...] and
+    ``data`` [T, B, ...]; ``out`` [S, B, K + 1].
     """
     steps, batch, d = x.shape
     n = hidden.shape[1]
@@ -93,22 +108,20 @@ def advance(low, high, x, reset, ticks, hidden, beta, update, spk_0, mem_0, read
         s = t // ticks
         first = t % ticks == 0
         if first:
-            input_current(x[s], hidden, low, high, current)
-        for b in range(low, high):
-            if t == 0:
-                z_tm1, u_tm1, y_tm1, trace_tm1 = spk_0[b], mem_0[b], readout_0[b], trace_0[b]
-            else:
-                z_tm1, u_tm1, y_tm1, trace_tm1 = spk[t - 1, b], mem[t - 1, b], readout[t - 1, b], trace[t - 1, b]
-            z, u, y, xbar, x_t = spk[t, b], mem[t, b], readout[t, b], trace[t, b], x[s, b]
+            input_current(x[s], hidden, current)
+        for b in range(batch):
+            before, after, x_t = start[b] if t == 0 else data[t - 1, b], data[t, b], x[s, b]
+            z_tm1, u_tm1, y_tm1, xbar_tm1 = before[:n], before[n : 2 * n], before[2 * n : 3 * n], before[3 * n :]
+            z, u, y, xbar = after[:n], after[n : 2 * n], after[2 * n : 3 * n], after[3 * n :]
             keep = zero if first and reset[s, b] else one
             decay = beta * keep
             for k in range(d):
-                xbar[k] = decay * trace_tm1[k] + x_t[k]
-            xbar[d] = decay * trace_tm1[d] + one
+                xbar[k] = decay * xbar_tm1[k] + x_t[k]
+            xbar[d] = decay * xbar_tm1[d] + one
             for i in range(n):
-                before = keep * z_tm1[i]
-                xbar[d + 1 + i] = decay * trace_tm1[d + 1 + i] + before
-                u[i] = decay * u_tm1[i] + current[b, i] - before
+                spike = keep * z_tm1[i]
+                xbar[d + 1 + i] = decay * xbar_tm1[d + 1 + i] + spike
+                u[i] = decay * u_tm1[i] + current[b, i] - spike
             if keep == one:
                 count = 0
                 for i in range(n):
@@ -117,90 +130,130 @@ def advance(low, high, x, reset, ticks, hidden, beta, update, spk_0, mem_0, read
                 add_rows(u, rows, count, recurrent)
             for i in range(n):
                 spike = one if u[i] > one else zero
-                before = keep * y_tm1[i]
+                y_kept = keep * y_tm1[i]
                 z[i] = spike
-                y[i] = before + update * (spike - before)
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})  # so that the sum over neurons runs in vector registers
-def read_out(y, readout, out):
-    """out_rk = b_k + Σ_i W_ki y_ri for readout traces ``y`` [R, N] and packed weights ``readout`` [K + 1, N + 1]."""
-    for r in range(len(y)):
-        for k in range(len(readout)):
-            w, y_r = readout[k], y[r]
-            total = w[len(y_r)]
-            for i in range(len(y_r)):
-                total += w[i] * y_r[i]
-            out[r, k] = total
+                y[i] = y_kept + update * (spike - y_kept)
+            if t % ticks == ticks - 1:
+                read_out(y, readout, out[s, b])
 
 
 @compiled
-def backward(low, high, mem, reset, signal, ticks, kappa, beta, dampening, post, credit):
-    """Filter the learning signal backwards in time and gate it by ψ, for environments ``low`` ≤ b < ``high``.
+def mix(total, start, share, rows):
+    """total_i = start_i + Σ_k share_k rows_ki."""
+    n = len(total)
+    for i in range(n):
+        total[i] = start[i]
+    for k in range(len(share)):
+        s_k, row = share[k], rows[k]
+        for i in range(n):
+            total[i] = total[i] + s_k * row[i]
 
-        L̂_t = (1 - κ) L_t + κ L̂_{t+1} ,  G_t = L̂_t ψ_t ,  H_t = G_t + β H_{t+1}
 
-    so that Σ_t G_t x̄_t = H_0 x̄_0 + Σ_{t>0} H_t pre_t. ``mem`` [T', B, N] and ``reset`` [T', B] by tick, the last T of
-    T' ticks being those of the steps of ``signal`` L [S, B, N], which acts at each step's last tick; no credit crosses
-    a reset. Writes ``post`` G and ``credit`` H [T', B, N].
+@compiled
+def add_outer(gradient, share, row):
+    """gradient_ki += share_k [row, 1]_i."""
+    n = len(row)
+    for k in range(len(share)):
+        s_k, line = share[k], gradient[k]
+        for i in range(n):
+            line[i] = line[i] + s_k * row[i]
+        line[n] += s_k
+
+
+@compiled
+def backward(
+    begin, data, reset, error, feedback, drive, ticks, kappa, beta, dampening, filtered, post, credit, readout_gradient
+):
+    """Filter the learning signal backwards in time over a block of ticks and gate it by the surrogate derivative.
+
+        L_t = Σ_k B_k s_k,t + c ,  L̂_t = (1 - κ) L_t + κ L̂_{t+1}
+        G_t = L̂_t ψ_t ,  H_t = G_t + β H_{t+1} , H beyond the block 0 ,  dW_out,k += Σ_t s_k,t [y_t, 1]
+
+    so that over the block Σ_t G_t x̄_t = H_0 x̄_0 + Σ_{t>0} H_t pre_t. ``data`` and ``reset`` [T', B] are the ticks up to
+    the last of the errors s [S, B, K + 1], which act at each step's last tick; ``feedback`` B [K + 1, N], ``drive`` c
+    [N]. The block begins at tick ``begin`` and is as long as ``post`` G and ``credit`` H [..., B, N], the results.
+    ``filtered`` [B, N] holds L̂ of the tick after the block and is left with that of its first tick. No credit crosses
+    a reset.
     """
-    total, _, n = mem.shape
-    tail = total - len(signal) * ticks
-    zero, one = mem.dtype.type(0), mem.dtype.type(1)
-    filtered = np.empty(n, mem.dtype)
-    nothing = np.zeros(n, mem.dtype)
-    for b in range(low, high):
-        filtered[:] = zero
-        keep_signal, keep_credit, later = zero, zero, nothing
-        for t in range(total - 1, -1, -1):
-            u, g, h = mem[t, b], post[t, b], credit[t, b]
+    batch, n = filtered.shape
+    tail = len(data) - len(error) * ticks
+    end = begin + len(post)
+    zero, one = kappa - kappa, kappa / kappa
+    nothing, wanted = np.zeros(n, filtered.dtype), np.empty(n, filtered.dtype)
+    for b in range(batch):
+        carried, later = filtered[b], nothing
+        for t in range(end - 1, begin - 1, -1):
+            u, g, h = data[t, b, n : 2 * n], post[t - begin, b], credit[t - begin, b]
+            cut = t + 1 == len(data) or reset[t + 1, b]
+            keep_signal, keep_credit = (zero, zero) if cut else (kappa, beta)
             at = t - tail
             if at >= 0 and at % ticks == ticks - 1:
-                wanted = signal[at // ticks, b]
+                s_t = error[at // ticks, b]
+                mix(wanted, drive, s_t, feedback)
+                add_outer(readout_gradient, s_t, data[t, b, 2 * n : 3 * n])
                 for i in range(n):
-                    filtered[i] = (one - kappa) * wanted[i] + keep_signal * filtered[i]
+                    carried[i] = (one - kappa) * wanted[i] + keep_signal * carried[i]
             else:
                 for i in range(n):
-                    filtered[i] = keep_signal * filtered[i]
+                    carried[i] = keep_signal * carried[i]
             for i in range(n):
                 psi = dampening * max(one - abs(u[i] - one), zero)
-                g[i] = filtered[i] * psi
+                g[i] = carried[i] * psi
                 h[i] = g[i] + keep_credit * later[i]
             later = h
-            keep_signal, keep_credit = (zero, zero) if reset[t, b] else (kappa, beta)
 
 
 @compiled
-def add_credit(low, high, spk, reset, credit, gradient):
-    """gradient_ji += Σ_{t>0,b} H_i,tb z_j,t-1,b for presynaptic neurons ``low`` ≤ j < ``high``: one row per spike.
+def add_credit(begin, data, reset, credit, gradient):
+    """gradient_ji += Σ_{t>0,b} H_i,tb z_j,t-1,b over a block of ticks: one addition of a row for each spike.
 
-    ``spk`` and ``credit`` H [T', B, N], ``reset`` [T', B] where z_{t-1} counts as 0; ``gradient`` [N, N].
+    The block begins at tick ``begin`` of ``data`` and ``reset`` [T', B], where z_{t-1} counts as 0, and is as long as
+    ``credit`` H [..., B, N]; ``gradient`` [N, N].
     """
-    total, batch, n = spk.shape
-    z_tm1 = spk.reshape(total * batch, n)
-    cleared = reset.reshape(total * batch)
-    rows = credit.reshape(total * batch, n)
-    block = 256  # rows of credit that stay in the cache while every neuron passes over them
-    neuron, event = np.empty(block * (high - low) + 1, np.int64), np.empty(block * (high - low) + 1, np.int64)
-    by_neuron = np.empty(block * (high - low), np.int64)
-    end = np.empty(high - low + 1, np.int64)
-    for first in range(0, (total - 1) * batch, block):
-        count = 0
-        for r in range(first, min(first + block, (total - 1) * batch)):
-            if not cleared[r + batch]:
-                for j in range(low, high):
-                    neuron[count] = j - low
-                    event[count] = r + batch
-                    count += z_tm1[r, j] != 0
-        end[:] = 0
-        for e in range(count):
-            end[neuron[e] + 1] += 1
-        for j in range(high - low):
-            end[j + 1] += end[j]
-        for e in range(count):
-            by_neuron[end[neuron[e]]] = event[e]
-            end[neuron[e]] += 1
-        begin = 0
-        for j in range(high - low):
-            add_rows(gradient[low + j], by_neuron[begin:], end[j] - begin, rows)
-            begin = end[j]
+    ticks, batch, n = credit.shape
+    rows = credit.reshape(ticks * batch, n)
+    neuron, event = np.empty(len(rows) * n + 1, np.int32), np.empty(len(rows) * n + 1, np.int32)
+    end = np.zeros(n + 1, np.int64)
+    count = 0
+    for t in range(1, ticks):
+        for b in range(batch):
+            if not reset[begin + t, b]:
+                z_tm1 = data[begin + t - 1, b]
+                for j in range(n):
+                    neuron[count] = j
+                    event[count] = t * batch + b
+                    count += z_tm1[j] != 0
+    for e in range(count):
+        end[neuron[e] + 1] += 1
+    for j in range(n):
+        end[j + 1] += end[j]
+    by_neuron = np.empty(count, np.int64)
+    for e in range(count):
+        by_neuron[end[neuron[e]]] = event[e]
+        end[neuron[e]] += 1
+    first = 0
+    for j in range(n):
+        add_rows(gradient[j], by_neuron[first:], end[j] - first, rows)
+        first = end[j]
+
+
+@numba.njit(cache=True, fastmath={"reassoc"})
+def squared_norm(values):
+    """Return Σ values² of a flat array."""
+    total = values.dtype.type(0)
+    for i in range(len(values)):
+        total += values[i] * values[i]
+    return total
+
+
+@compiled
+def adam(weights, gradient, first, second, c, rate, beta_1, beta_2, debias, eps):
+    """One pass of Adam uphill over flat arrays: w += rate · m / (√v · debias + ε), with the gradient times c."""
+    one = beta_1 / beta_1
+    for i in range(len(weights)):
+        g = gradient[i] * c
+        m = beta_1 * first[i] + (one - beta_1) * g
+        v = beta_2 * second[i] + (one - beta_2) * g * g
+        first[i] = m
+        second[i] = v
+        weights[i] += rate * m / (np.sqrt(v) * debias + eps)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lfcs import rules
 from lfcs.config import RuleConfig
-from lfcs.engine import Engine
+from lfcs.engine import Engine, Steps
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingPolicy
+from lfcs.optimiser import Adam
 from lfcs.rollout import Trajectory
 
 
@@ -35,6 +36,34 @@ def next_values(value: Tensor, bootstrap: Tensor, terminated: Tensor, ends: Tens
     return torch.where(terminated, torch.zeros_like(value), torch.where(ends, bootstrap, following))
 
 
+class Past:
+    """States by tick in one buffer, so that a chunk sees the ticks before it without copying them each time.
+
+    Memory is for the ``tail`` and some chunks of at most ``chunk`` ticks, however long the window.
+    """
+
+    def __init__(self, state: NetState, tail: int, chunk: int) -> None:
+        self.tail = tail
+        self.buffer = state.data.new_empty(max(tail, 1) + max(chunk, 4 * tail), *state.data.shape)
+        self.begin(state)
+
+    def begin(self, state: NetState) -> None:
+        """Forget everything but the state that comes before the next chunk."""
+        self.start, self.filled = state, 0
+
+    def extended(self, engine: Engine, x: Tensor, reset: Tensor, ticks: int) -> Steps:
+        """Run a chunk of steps; return what it gave, with the states of up to ``tail`` ticks before it."""
+        if self.filled + ticks > len(self.buffer):
+            kept = min(self.filled, max(self.tail, 1))
+            self.buffer[:kept] = self.buffer[self.filled - kept : self.filled].clone()
+            self.filled = kept
+        begin, self.filled = self.filled, self.filled + ticks
+        state = NetState(self.buffer[begin - 1], self.start.neurons) if begin else self.start
+        given = engine.run(x, state, reset, out=self.buffer[begin : self.filled])
+        seen = self.buffer[max(0, begin - self.tail) : self.filled]
+        return given._replace(states=NetState(seen, self.start.neurons))
+
+
 class Learner:
     """Owns the new policy, its optimiser and the neurons' rate estimates."""
 
@@ -48,15 +77,16 @@ class Learner:
         generator: torch.Generator,
     ) -> None:
         self.rule, self.agent, self.policy, self.head, self.engine = rule, agent, policy, head, engine
-        self.ticks, self.weights = policy.config.ticks, [policy.hidden, policy.readout]
-        self.optimiser = torch.optim.Adam([{"params": [w], "lr": 0.0} for w in self.weights], maximize=True, fused=True)
+        self.ticks = policy.config.ticks
+        self.optimiser, self.rates = Adam([policy.hidden, policy.readout]), (rule.lr_hidden, rule.lr_readout)
         like, neurons = policy.hidden, policy.config.neurons
         self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
         self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
-        self.shares = torch.ones(head.size + 1, dtype=like.dtype, device=like.device)
+        self.shares = torch.ones(head.size + 1, 1, dtype=like.dtype, device=like.device)
         self.shares[-1] = rule.critic_share
-        self.updates, self.entropy_bonus = 0, rule.entropy
+        self.entropy_bonus = rule.entropy
+        self.past: Past | None = None
 
     def _advantages(self, traj: Trajectory, value: Tensor, bootstrap: Tensor) -> tuple[Tensor, Tensor]:
         """Return the advantages [T, B] that weigh the policy's update, and the critic's targets [T, B]."""
@@ -76,8 +106,8 @@ class Learner:
         learning rates and entropy bonus are multiplied by final + (1 - final) · left.
         """
         rule = self.rule
-        for group, lr in zip(self.optimiser.param_groups, (rule.lr_hidden, rule.lr_readout), strict=True):
-            group["lr"] = lr * (rule.lr_final + (1.0 - rule.lr_final) * left)
+        fall = rule.lr_final + (1.0 - rule.lr_final) * left
+        self.rates = rule.lr_hidden * fall, rule.lr_readout * fall
         self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
         value, bootstrap = traj.value, traj.bootstrap
         for _ in range(self.rule.replays):
@@ -88,58 +118,50 @@ class Learner:
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        ticks, tail, state, readout_before = self.ticks, self.rule.tail, traj.state, self.policy.readout.clone()
+        ticks, readout_before = self.ticks, self.policy.readout.clone()
         reset = torch.zeros(len(traj.reset) * ticks, traj.reset.shape[1], dtype=torch.bool, device=traj.reset.device)
         reset[::ticks] = traj.reset
-        before = None  # the states of the ticks before a chunk; none reach over the window's start
+        if self.past is None or self.past.buffer.shape[1] != traj.reset.shape[1]:
+            self.past = Past(traj.state, self.rule.tail, self.rule.tau_f * ticks)
+        self.past.begin(traj.state)
         record: dict[str, list[Tensor]] = {k: [] for k in ("value", "rho", "entropy", "rate", "norm")}
-        bootstrap = torch.zeros_like(traj.bootstrap)
+        bootstrap, no_reset = torch.zeros_like(traj.bootstrap), torch.zeros_like(traj.reset[:1])
         for start in range(0, len(traj.action), self.rule.tau_f):
             chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
-            states = self.engine.run(traj.x[chunk], state, traj.reset[chunk])
+            seen = self.past.extended(self.engine, traj.x[chunk], traj.reset[chunk], (chunk.stop - start) * ticks)
             for t in range(chunk.start, chunk.stop):
                 if t in traj.final:
-                    bootstrap[t] = self._value_after(states.at((t + 1 - start) * ticks - 1), traj.final[t])
-            seen = states if before is None else NetState(*map(torch.cat, zip(before, states, strict=True)))
-            since = chunk.stop * ticks - len(seen.mem)
+                    state = seen.states.at((t - chunk.stop + 1) * ticks - 1)
+                    bootstrap[t] = self.engine.run(traj.final[t][None], state, no_reset).value[0]
+            since = chunk.stop * ticks - len(seen.states.data)
             saw = self._learn_chunk(traj, chunk, seen, reset[since : chunk.stop * ticks], advantage, target)
             for name, item in saw.items():
                 record[name].append(item)
-            state, before = states.at(-1), seen.at(slice(-tail, None)) if tail else None
         joined = {k: torch.cat(record[k]) for k in ("value", "rho", "entropy")}
         joined |= {k: torch.stack(record[k]) for k in ("rate", "norm")}
         return joined | {"bootstrap": bootstrap, "change": (self.policy.readout - readout_before).norm()}
 
-    def _value_after(self, state: NetState, following: Tensor) -> Tensor:
-        """Return V [B] of the observations [B, D] that follow a state."""
-        no_reset = torch.zeros(1, len(following), dtype=torch.bool, device=following.device)
-        return self.engine.read(self.engine.run(following[None], state, no_reset).readout[-1])[1]
-
     def _learn_chunk(
-        self, traj: Trajectory, chunk: slice, seen: NetState, reset: Tensor, advantage: Tensor, target: Tensor
+        self, traj: Trajectory, chunk: slice, seen: Steps, reset: Tensor, advantage: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
         """Update the new policy from the steps of a chunk; returns what it saw.
 
-        ``seen`` and ``reset`` are by tick and begin ``rule.tail`` ticks before the chunk, where the window does.
+        The states of ``seen`` and ``reset`` are by tick and begin up to ``rule.tail`` ticks before the chunk.
         """
-        own = (chunk.stop - chunk.start) * self.ticks
-        readout = seen.readout[-own:][self.ticks - 1 :: self.ticks]
-        rate = self._update_rate(seen.spk[-own:])
-        params, value = self.engine.read(readout)
+        states, params, value = seen
+        rate = self._update_rate(states.spk[-len(value) * self.ticks :])
         judged = self.head.judge(params, traj.action[chunk])
         rho = rules.ratio(judged.log_prob, traj.logp_ref[chunk])
 
         weight = self.agent.weight(rho, advantage[chunk])
         policy_error = weight[..., None] * judged.score + self.entropy_bonus * judged.entropy_score
         value_error = self.rule.value * (target[chunk] - value)
-        error = torch.cat((policy_error, value_error[..., None]), dim=-1)
+        mean = 1.0 / value.numel()
+        error = torch.cat((policy_error, value_error[..., None]), dim=-1).mul_(mean)
         feedback = self.random_feedback if self.rule.feedback == "random" else self.policy.readout[:, :-1]
-        signal = rules.learning_signal(error * self.shares, feedback)
-        signal += rules.homeostasis(self.rate, self.rule.target_rate, self.rule.homeostasis)
-        hidden = self.engine.hidden_gradient(seen, reset, signal)
-        ones = readout.new_ones((*readout.shape[:2], 1))
-        gradients = hidden, rules.chunk_gradient(error, torch.cat((readout, ones), dim=-1))
-        norm = self._update(gradients, scale=1.0 / value.numel())
+        drive = rules.homeostasis(self.rate, self.rule.target_rate, mean * self.rule.homeostasis)
+        gradients = self.engine.gradients(states, reset, error, feedback * self.shares, drive)
+        norm = self.optimiser.step(gradients, self.rates, self.rule.max_grad_norm)
         return {"value": value, "rho": rho, "entropy": judged.entropy, "rate": rate, "norm": norm}
 
     def _update_rate(self, spikes: Tensor) -> Tensor:
@@ -148,15 +170,6 @@ class Learner:
         decay = (1.0 - 1.0 / self.rule.rate_memory) ** len(spikes)
         self.rate = decay * self.rate + (1.0 - decay) * rate
         return rate
-
-    def _update(self, gradients: tuple[Tensor, Tensor], scale: float) -> Tensor:
-        """Clip to a global norm and ascend; returns the gradient's norm before clipping."""
-        for weight, gradient in zip(self.weights, gradients, strict=True):
-            weight.grad = gradient.mul_(scale)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.rule.max_grad_norm)
-        self.optimiser.step()
-        self.updates += 1
-        return norm
 
     def _metrics(self, record: dict[str, Any], target: Tensor) -> dict[str, float]:
         """Return means over the last pass.
@@ -183,8 +196,7 @@ class Learner:
             "spikes/dead_fraction": (rate == 0).double().mean(),
         }
         out = {k: float(v) for k, v in out.items()}
-        lr = float(self.optimiser.param_groups[1]["lr"])
-        return out | {"train/weight_updates": float(self.updates), "train/learning_rate": lr}
+        return out | {"train/weight_updates": float(self.optimiser.steps), "train/learning_rate": self.rates[1]}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the learner."""
@@ -193,11 +205,10 @@ class Learner:
             "optimiser": self.optimiser.state_dict(),
             "rate": self.rate,
             "random_feedback": self.random_feedback,
-            "updates": self.updates,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state of the learner."""
         self.policy.load_state_dict(saved["policy"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.rate, self.random_feedback, self.updates = saved["rate"], saved["random_feedback"], saved["updates"]
+        self.rate, self.random_feedback = saved["rate"], saved["random_feedback"]

@@ -11,7 +11,8 @@ Nothing is kept in the module between calls: state goes in and comes out, so two
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import snntorch
 import torch
@@ -21,22 +22,48 @@ from lfcs import rules
 from lfcs.config import NetworkConfig
 
 
-class NetState(NamedTuple):
-    """State of B environments after a tick. ``trace`` is x̄ of [x, 1, z], the presynaptic side of every synapse."""
+@dataclass(frozen=True)
+class NetState:
+    """States after a tick, of any leading shape: [B] environments, or [T, B] by tick.
 
-    spk: Tensor  # [B, N] spikes z, 0 or 1
-    mem: Tensor  # [B, N] membrane u, in thresholds
-    readout: Tensor  # [B, N] y
-    trace: Tensor  # [B, D + 1 + N]
+    One row [z | u | y | x̄] holds spikes, membrane, readout trace and the presynaptic trace of every synapse.
+    """
+
+    data: Tensor  # [..., 3N + D + 1 + N]
+    neurons: int
+
+    @property
+    def spk(self) -> Tensor:
+        """Spikes z [..., N], 0 or 1."""
+        return self.data[..., : self.neurons]
+
+    @property
+    def mem(self) -> Tensor:
+        """Membrane u [..., N], in thresholds."""
+        return self.data[..., self.neurons : 2 * self.neurons]
+
+    @property
+    def readout(self) -> Tensor:
+        """Readout trace y [..., N]."""
+        return self.data[..., 2 * self.neurons : 3 * self.neurons]
+
+    @property
+    def trace(self) -> Tensor:
+        """Presynaptic trace x̄ of [x, 1, z], [..., D + 1 + N]."""
+        return self.data[..., 3 * self.neurons :]
+
+    @staticmethod
+    def join(spk: Tensor, mem: Tensor, readout: Tensor, trace: Tensor) -> NetState:
+        """Return the state with these parts."""
+        return NetState(torch.cat((spk, mem, readout, trace), dim=-1), spk.shape[-1])
 
     def at(self, tick: int | slice) -> NetState:
         """Return the state at a tick, or a stretch of ticks, of states by tick."""
-        return NetState(*(s[tick] for s in self))
+        return NetState(self.data[tick], self.neurons)
 
     def cleared(self, reset: Tensor) -> NetState:
         """Return the state with the environments where ``reset`` [B] is true, and no other, started afresh."""
-        keep = (~reset)[:, None]
-        return NetState(*(s * keep for s in self))
+        return NetState(self.data * (~reset)[:, None], self.neurons)
 
 
 class Spike(torch.autograd.Function):
@@ -135,35 +162,33 @@ class SpikingPolicy(nn.Module):
     def initial_state(self, batch: int) -> NetState:
         """Return the state at rest for ``batch`` environments."""
         n, d = self.input.weight.shape
-        zeros = self.hidden.new_zeros
-        return NetState(zeros(batch, n), zeros(batch, n), zeros(batch, n), zeros(batch, d + 1 + n))
+        return NetState(self.hidden.new_zeros(batch, 4 * n + d + 1), n)
 
     def check(self, x: Tensor, reset: Tensor, state: NetState) -> None:
-        """Raise ValueError if inputs [S, B, D], resets [S, B] and state do not fit each other and the network.
+        """Raise ValueError if inputs [S, B, D], resets [S, B] and state [B] do not fit each other and the network.
 
         snntorch would silently start from zeros.
         """
-        sources, n = self.hidden.shape
-        given = (tuple(x.shape), tuple(reset.shape), *(tuple(s.shape) for s in state))
-        steps, batch = given[0][:2]
-        fit = ((steps, batch, sources - 1 - n), (steps, batch), *[(batch, n)] * 3, (batch, sources))
-        if given != fit:
-            raise ValueError(f"input, resets and state of shapes {given} are not {fit}")
+        (sources, n), shape = self.hidden.shape, state.data.shape
+        fits = shape[1:] == (3 * n + sources,) and x.shape[1:] == (shape[0], sources - 1 - n)
+        if not (fits and reset.shape == x.shape[:2] and x.dtype == state.data.dtype == self.hidden.dtype):
+            raise ValueError(
+                f"input {tuple(x.shape)} {x.dtype}, resets {tuple(reset.shape)} and state {tuple(shape)} are not "
+                f"[S, B, {sources - 1 - n}] {self.hidden.dtype}, [S, B] and [B, {3 * n + sources}]"
+            )
 
     def tick(self, x: Tensor, state: NetState) -> NetState:
         """Advance one tick with input ``x`` [B, D]. Raises ValueError on a shape that does not fit the state."""
         self.check(x[None], x[None, :, 0], state)
-        spk, mem = self.rleaky(self.input(x), state.spk, state.mem)
-        pre = torch.cat((x, x.new_ones(len(x), 1), state.spk.detach()), dim=1)
-        return NetState(
-            spk,
-            mem,
-            rules.leaky_readout(state.readout, spk, self.config.kappa),
-            rules.presynaptic_trace(state.trace, pre, self.config.beta),
-        )
+        before = state.spk
+        spk, mem = self.rleaky(self.input(x), before, state.mem)
+        pre = torch.cat((x, x.new_ones(len(x), 1), before.detach()), dim=1)
+        y = rules.leaky_readout(state.readout, spk, self.config.kappa)
+        return NetState.join(spk, mem, y, rules.presynaptic_trace(state.trace, pre, self.config.beta))
 
-    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the head's parameters [..., K] and the value [...] of a readout trace y [..., N]."""
+    def read(self, state: NetState) -> tuple[Tensor, Tensor]:
+        """Return the head's parameters [..., K] and the value [...] of states [...]."""
+        y = state.readout
         return self.policy_readout(y), self.value_readout(y)[..., 0]
 
     def surrogate(self, mem: Tensor) -> Tensor:

@@ -143,14 +143,13 @@ class Rollout:
             self.encoder.observe(self.obs)
             x = self._input(self.obs)
             reset = torch.from_numpy(self.begun).to(self.device)
-            state = self.engine.run(x[None], self.state, reset[None]).at(-1)
-            params, value = self.engine.read(state.readout)
+            seen = self.engine.run(x[None], self.state, reset[None])
+            state, params, value = seen.states.at(-1), seen.params[0], seen.value[0]
             action = self.head.sample(params, self.generator)
             reward, terminated, truncated, following = self._step_envs(action.cpu().numpy())
             if truncated.any() or t == steps - 1:
                 final[t] = self._input(following)
-                following_state = self.engine.run(final[t][None], state, torch.zeros_like(reset)[None]).at(-1)
-                bootstrap[t] = self.engine.read(following_state.readout)[1]
+                bootstrap[t] = self.engine.run(final[t][None], state, torch.zeros_like(reset)[None]).value[0]
             self._close_episodes()
             self.state = state
             by_step.append((x, action, params, value, reset))
@@ -183,7 +182,7 @@ class Rollout:
             "observation": self.obs,
             "episodes": np.array(self.episodes, dtype=np.float64).reshape(-1, 2),
             "generator": self.generator.get_state(),
-            "state": dict(zip(NetState._fields, self.state, strict=True)),
+            "state": self.state.data,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -198,4 +197,4 @@ class Rollout:
         self.episodes.clear()
         self.episodes.extend((float(r), int(n)) for r, n in saved["episodes"])
         self.generator.set_state(saved["generator"])
-        self.state = NetState(*(saved["state"][name] for name in NetState._fields))
+        self.state = NetState(saved["state"], self.policy.config.neurons)

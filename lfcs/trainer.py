@@ -198,7 +198,7 @@ class Trainer:
             "std_return_sampled": final["eval/std_reward_sampled"],
             "episodes": self.config.train.final_episodes,
             "env_steps": self.env_steps,
-            "weight_updates": self.learner.updates,
+            "weight_updates": self.learner.optimiser.steps,
             "seconds": self.seconds,
         }
         _write_json(run_dir / "summary.json", summary)

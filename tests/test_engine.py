@@ -28,12 +28,11 @@ def test_same_numbers_over_a_thousand_ticks(double, engine, neurons, batch, tick
     steps = 1000 // ticks
     x, reset = torch.randn(steps, batch, 5, generator=g), torch.rand(steps, batch, generator=g) < 0.01
     fast, witness = (make(policy).run(x, policy.initial_state(batch), reset) for make in (engine, SnntorchEngine))
-    assert 0.02 < witness.spk.mean() < 0.6
-    assert torch.equal(fast.spk, witness.spk)
-    for field in ("mem", "readout", "trace"):
-        assert_close(getattr(fast, field), getattr(witness, field), **EXACT)
-    for a, b in zip(engine(policy).read(fast.readout), policy.read(witness.readout), strict=True):
-        assert_close(a, b.detach(), **EXACT)
+    assert 0.02 < witness.states.spk.mean() < 0.6
+    assert torch.equal(fast.states.spk, witness.states.spk)
+    assert_close(fast.states.data, witness.states.data, **EXACT)
+    assert_close(fast.params, witness.params, **EXACT)
+    assert_close(fast.value, witness.value, **EXACT)
 
 
 @pytest.mark.parametrize("engine", FAST)
@@ -41,6 +40,7 @@ def test_single_precision_agrees_until_the_first_flipped_spike(engine):
     policy, _ = make_policy(64, inputs=4)
     x, reset = torch.randn(500, 8, 4), torch.zeros(500, 8, dtype=torch.bool)
     fast, witness = (make(policy).run(x, policy.initial_state(8), reset) for make in (engine, SnntorchEngine))
+    fast, witness = fast.states, witness.states
     same = (fast.spk == witness.spk).all(-1)
     agreed = 0
     for b in range(8):  # each environment on its own: the others do not see its flip
@@ -51,8 +51,8 @@ def test_single_precision_agrees_until_the_first_flipped_spike(engine):
     assert agreed > 8 * 100
 
 
-def test_results_do_not_depend_on_company_chunks_or_threads(monkeypatch):
-    """Bit by bit: an environment alone or among others, step by step or at once, on one thread or three."""
+def test_results_do_not_depend_on_company_or_chunks():
+    """Bit by bit: an environment alone or among others, step by step or all steps in one call."""
     policy, _ = make_policy(33, inputs=5, ticks=2)
     g = torch.Generator().manual_seed(0)
     x, reset = torch.randn(30, 7, 5, generator=g), torch.rand(30, 7, generator=g) < 0.1
@@ -60,22 +60,31 @@ def test_results_do_not_depend_on_company_chunks_or_threads(monkeypatch):
     whole = engine.run(x, start, reset)
     state, stepwise = start, []
     for t in range(30):
-        states = engine.run(x[t : t + 1], state, reset[t : t + 1])
-        state = states.at(-1)
-        stepwise.append(states)
-    alone = engine.run(x[:, 2:3], NetState(*(s[2:3] for s in start)), reset[:, 2:3])
-    monkeypatch.setattr("lfcs.engine.WORTH_THREADS", 0)
-    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
-    threaded = CompiledEngine(policy)
-    for field in NetState._fields:
-        expected = getattr(whole, field)
-        assert torch.equal(torch.cat([getattr(s, field) for s in stepwise]), expected)
-        assert torch.equal(getattr(alone, field), expected[:, 2:3])
-        assert torch.equal(getattr(threaded.run(x, start, reset), field), expected)
-    assert torch.equal(engine.read(whole.readout)[0][5], engine.read(whole.readout[5])[0])
-    signal, by_tick = torch.randn(28, 7, 33, generator=g), reset.repeat_interleave(2, 0) & False
-    gradients = [e.hidden_gradient(whole, by_tick, signal) for e in (engine, threaded)]
-    assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
+        stepwise.append(engine.run(x[t : t + 1], state, reset[t : t + 1]))
+        state = stepwise[-1].states.at(-1)
+    alone = engine.run(x[:, 2:3], start.at(slice(2, 3)), reset[:, 2:3])
+    assert torch.equal(torch.cat([s.states.data for s in stepwise]), whole.states.data)
+    assert torch.equal(torch.cat([s.value for s in stepwise]), whole.value)
+    assert torch.equal(alone.states.data, whole.states.data[:, 2:3])
+    assert torch.equal(alone.params, whole.params[:, 2:3])
+
+
+@pytest.mark.parametrize("block", [1, 20, 10**6])
+def test_gradients_do_not_depend_on_the_block(double, monkeypatch, block):
+    policy, _ = make_policy(33, inputs=5, ticks=2)
+    g = torch.Generator().manual_seed(0)
+    x, reset = torch.randn(30, 7, 5, generator=g), torch.rand(30, 7, generator=g) < 0.1
+    by_tick = torch.zeros(60, 7, dtype=torch.bool)
+    by_tick[::2] = reset
+    error, feedback, drive = (torch.randn(*shape, generator=g) for shape in ((28, 7, 4), (4, 33), (33,)))
+    monkeypatch.setattr("lfcs.engine.BLOCK", block)
+    found = []
+    for engine in (CompiledEngine(policy), SnntorchEngine(policy)):
+        seen = engine.run(x, policy.initial_state(7), reset)
+        found.append(engine.gradients(seen.states, by_tick, error, feedback, drive))
+    for ours, witness in zip(*found, strict=True):
+        assert_close(ours, witness, **EXACT)
+        assert ours.abs().max() > 1e-3
 
 
 options = st.fixed_dictionaries(
@@ -118,10 +127,14 @@ def test_engines_refuse_states_that_do_not_fit():
     for name in ENGINES:
         engine, state = make_engine(name, policy), policy.initial_state(4)
         reset = torch.zeros(2, 4, dtype=torch.bool)
-        for wrong in (state._replace(mem=state.mem[:, :3]), state._replace(trace=state.trace[:, :2])):
+        for wrong in (NetState(state.data[:, :9], 7), NetState(state.data.double(), 7), state.at(slice(0, 3))):
             with pytest.raises(ValueError):
                 engine.run(torch.zeros(2, 4, 3), wrong, reset)
-        for x, clear in ((torch.zeros(2, 3, 3), reset), (torch.zeros(2, 4, 3), reset[:1])):
+        for x, clear in (
+            (torch.zeros(2, 3, 3), reset),
+            (torch.zeros(2, 4, 2), reset),
+            (torch.zeros(2, 4, 3), reset[:1]),
+        ):
             with pytest.raises(ValueError):
                 engine.run(x, state, clear)
     with pytest.raises(UserError, match="did you mean snntorch"):
@@ -137,5 +150,6 @@ def test_engines_read_the_parameters_as_they_change():
         policy.recurrent.mul_(2.0)
         policy.value_readout.bias += 1.0
     state = policy.initial_state(2)
-    assert_close(engine.run(x, state, reset).mem[0], policy.tick(x[0], state).mem.detach())
-    assert_close(engine.read(state.readout)[1], policy.read(state.readout)[1].detach())
+    seen, after = engine.run(x, state, reset), policy.tick(x[0], state)
+    assert_close(seen.states.mem[0], after.mem.detach())
+    assert_close(seen.value[0], policy.read(after)[1].detach())

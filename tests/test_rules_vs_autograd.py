@@ -26,17 +26,18 @@ def autograd_window(policy, x, reset):
     for x_t, reset_t in zip(x, reset, strict=True):
         state = state.cleared(reset_t)
         for _ in range(policy.config.ticks):
-            state = policy.tick(x_t, state._replace(spk=state.spk.detach()))
+            state = policy.tick(x_t, NetState.join(state.spk.detach(), state.mem, state.readout, state.trace))
             states.append(state)
-    readout = torch.stack([s.readout for s in states[policy.config.ticks - 1 :: policy.config.ticks]])
-    return *policy.read(readout), readout, states
+    ticks, states = policy.config.ticks, NetState(torch.stack([s.data for s in states]), state.neurons)
+    by_step = states.at(slice(ticks - 1, None, ticks))
+    return *policy.read(by_step), states
 
 
 def by_tick(policy, states, reset):
     """Return states and resets by tick."""
-    out = torch.zeros(len(states), reset.shape[1], dtype=torch.bool)
+    out = torch.zeros(len(states.data), reset.shape[1], dtype=torch.bool)
     out[:: policy.config.ticks] = reset
-    return NetState(*(torch.stack(part).detach() for part in zip(*states, strict=True))), out
+    return NetState(states.data.detach(), states.neurons), out
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -46,7 +47,7 @@ def test_local_gradient_equals_autograd(double, sizes, quantity, engine):
     neurons, inputs, actions, steps, batch, ticks = sizes
     policy, head = make_policy(neurons, inputs, actions, seed=neurons, ticks=ticks)
     x, action, reset = random_window(policy, head, steps, batch)
-    params, value, readout, states = autograd_window(policy, x, reset)
+    params, value, states = autograd_window(policy, x, reset)
     weight = torch.randn(steps, batch, generator=torch.Generator().manual_seed(2))
     logp = head.log_prob(params, action)
     logp_ref = (logp + 0.1 * weight).detach()
@@ -70,11 +71,9 @@ def test_local_gradient_equals_autograd(double, sizes, quantity, engine):
     with torch.no_grad():
         score = head.judge(params, action).score
         error = torch.cat((policy_weight[..., None] * score, value_weight[..., None]), dim=-1)
-        signal = rules.learning_signal(error, policy.readout[:, :-1])
-        hidden = engine(policy).hidden_gradient(*by_tick(policy, states, reset), signal)
-        pre = torch.cat((readout, torch.ones(steps, batch, 1)), dim=-1)
-        got = hidden, rules.chunk_gradient(error, pre)
-    assert sum(s.spk.sum() for s in states) > 0
+        seen = by_tick(policy, states, reset)
+        got = engine(policy).gradients(*seen, error, policy.readout[:, :-1], torch.zeros(neurons))
+    assert states.spk.sum() > 0
     assert all(e.abs().max() > 1e-6 for e in (w_in, b, w_rec))
     for g, e in zip(got, expected, strict=True):
         assert_close(g, e, **TOLERANCE)

@@ -247,10 +247,10 @@ def test_truncation_bootstraps_and_termination_does_not():
         assert bool((traj.bootstrap[:-1][inside] != 0).all()) == (ending == "truncated")
         state = trainer.rollout.policy.initial_state(3)
         for t in range(60):  # what was stored is what the policy computes, state resets included
-            state = trainer.engine.run(traj.x[t : t + 1], state, traj.reset[t : t + 1]).at(-1)
-            params, value = trainer.engine.read(state.readout)
-            assert torch.equal(value, traj.value[t])
-            assert torch.equal(trainer.head.log_prob(params, traj.action[t]), traj.logp_ref[t])
+            seen = trainer.engine.run(traj.x[t : t + 1], state, traj.reset[t : t + 1])
+            state = seen.states.at(-1)
+            assert torch.equal(seen.value[0], traj.value[t])
+            assert torch.equal(trainer.head.log_prob(seen.params[0], traj.action[t]), traj.logp_ref[t])
 
 
 def test_the_defaults_learn_an_easy_task(tmp_path):
