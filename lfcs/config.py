@@ -43,6 +43,7 @@ class RuleConfig:
     """The learning rule; times are in environment steps of each environment."""
 
     window: int = setting(64, "steps of experience collected before learning from it", low=1)
+    form: str = setting("window", "credit: over a window at hand, or online by traces", choices=("window", "online"))
     tau_f: int = setting(4, "steps between updates of the new policy (fast time scale), at most window", low=1)
     tau_s: int = setting(64, "steps between copies of the new policy into the reference (a multiple of window)", low=1)
     replays: int = setting(4, "passes R over the window", low=1)
@@ -113,6 +114,11 @@ class Config:
             raise UserError(f"rule.tau_f={rule.tau_f} must not exceed rule.window={rule.window}")
         if rule.tau_s % rule.window:
             raise UserError(f"rule.tau_s={rule.tau_s} must be a multiple of rule.window={rule.window}")
+        if rule.form == "online":
+            needed = {"tau_f": rule.window, "replays": 1, "mask": "two-sided", "normalise": False}
+            for name, value in needed.items():
+                if getattr(rule, name) != value:
+                    raise UserError(f"rule.form=online needs rule.{name}={str(value).lower()}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain data, the form that ``config.json`` holds."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.config import RuleConfig
 from lfcs.engine import Engine, Steps
-from lfcs.heads import Head
+from lfcs.heads import Head, Judgement
 from lfcs.network import NetState, SpikingPolicy
 from lfcs.optimiser import Adam
 from lfcs.rollout import Trajectory
@@ -99,16 +99,20 @@ class Learner:
             advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
         return advantage, target
 
+    def _fall(self, left: float) -> None:
+        """Set learning rates and entropy bonus for the share of the run still to come."""
+        rule = self.rule
+        fall = rule.lr_final + (1.0 - rule.lr_final) * left
+        self.rates = rule.lr_hidden * fall, rule.lr_readout * fall
+        self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
+
     @torch.no_grad()
     def learn(self, traj: Trajectory, left: float) -> dict[str, float]:
         """Replay a window R times; return the metrics of the last pass. ``left`` is the share of the run still to come:
 
         learning rates and entropy bonus are multiplied by final + (1 - final) · left.
         """
-        rule = self.rule
-        fall = rule.lr_final + (1.0 - rule.lr_final) * left
-        self.rates = rule.lr_hidden * fall, rule.lr_readout * fall
-        self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
+        self._fall(left)
         value, bootstrap = traj.value, traj.bootstrap
         for _ in range(self.rule.replays):
             advantage, target = self._advantages(traj, value, bootstrap)
@@ -118,9 +122,7 @@ class Learner:
 
     def _pass(self, traj: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, Any]:
         """One pass in order of time; returns what it saw, by step."""
-        ticks, readout_before = self.ticks, self.policy.readout.clone()
-        reset = torch.zeros(len(traj.reset) * ticks, traj.reset.shape[1], dtype=torch.bool, device=traj.reset.device)
-        reset[::ticks] = traj.reset
+        ticks, readout_before, reset = self.ticks, self.policy.readout.clone(), self._by_tick(traj.reset)
         if self.past is None or self.past.buffer.shape[1] != traj.reset.shape[1]:
             self.past = Past(traj.state, self.rule.tail, self.rule.tau_f * ticks)
         self.past.begin(traj.state)
@@ -152,17 +154,31 @@ class Learner:
         rate = self._update_rate(states.spk[-len(value) * self.ticks :])
         judged = self.head.judge(params, traj.action[chunk])
         rho = rules.ratio(judged.log_prob, traj.logp_ref[chunk])
-
         weight = self.agent.weight(rho, advantage[chunk])
-        policy_error = weight[..., None] * judged.score + self.entropy_bonus * judged.entropy_score
-        value_error = self.rule.value * (target[chunk] - value)
-        mean = 1.0 / value.numel()
-        error = torch.cat((policy_error, value_error[..., None]), dim=-1).mul_(mean)
-        feedback = self.random_feedback if self.rule.feedback == "random" else self.policy.readout[:, :-1]
-        drive = rules.homeostasis(self.rate, self.rule.target_rate, mean * self.rule.homeostasis)
-        gradients = self.engine.gradients(states, reset, error, feedback * self.shares, drive)
+        gradients = self._gradients(states, reset, judged, weight, target[chunk] - value)
         norm = self.optimiser.step(gradients, self.rates, self.rule.max_grad_norm)
         return {"value": value, "rho": rho, "entropy": judged.entropy, "rate": rate, "norm": norm}
+
+    def _by_tick(self, reset: Tensor) -> Tensor:
+        """Return resets [T, B] by tick: before the first tick of a step."""
+        out = reset.new_zeros(len(reset) * self.ticks, reset.shape[1])
+        out[:: self.ticks] = reset
+        return out
+
+    def _feedback(self) -> Tensor:
+        """Return the feedback weights [K + 1, N], the critic's share applied."""
+        weights = self.random_feedback if self.rule.feedback == "random" else self.policy.readout[:, :-1]
+        return weights * self.shares
+
+    def _gradients(
+        self, states: NetState, reset: Tensor, judged: Judgement, weight: Tensor, value_error: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the mean over the steps of weight · log π + entropy bonus - critic's error."""
+        policy_error = weight[..., None] * judged.score + self.entropy_bonus * judged.entropy_score
+        mean = 1.0 / weight.numel()
+        error = torch.cat((policy_error, self.rule.value * value_error[..., None]), dim=-1).mul_(mean)
+        drive = rules.homeostasis(self.rate, self.rule.target_rate, mean * self.rule.homeostasis)
+        return self.engine.gradients(states, reset, error, self._feedback(), drive)
 
     def _update_rate(self, spikes: Tensor) -> Tensor:
         """Low-pass each neuron's firing rate, r̄ ← d r̄ + (1 - d) mean z; returns the chunk's own rate [N]."""

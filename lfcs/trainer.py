@@ -26,6 +26,7 @@ from lfcs.heads import make_head
 from lfcs.learner import Agent, Learner
 from lfcs.monitor import Monitor
 from lfcs.network import SpikingPolicy
+from lfcs.online import OnlineLearner
 from lfcs.rollout import Encoder, Rollout
 
 # every use of randomness has a stream of its own: adding one does not shift the others
@@ -71,7 +72,8 @@ class Trainer:
         self.reference = copy.deepcopy(policy)
         self.engine = make_engine(config.engine, self.reference)
         learning = make_engine(config.engine, policy)
-        self.learner = Learner(config.rule, make_agent(config.rule), policy, self.head, learning, feedback)
+        learner = OnlineLearner if config.rule.form == "online" else Learner
+        self.learner = learner(config.rule, make_agent(config.rule), policy, self.head, learning, feedback)
         self.rollout = Rollout(self.envs, self.encoder, self.reference, self.engine, self.head, actions)
         self.since_sync = 0
         self.seconds = 0.0

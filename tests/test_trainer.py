@@ -23,6 +23,10 @@ FAST = {
 }  # fmt: skip
 
 
+ONLINE = {"rule.form": "online", "rule.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
+ONLINE |= {"rule.tau_f": FAST["rule.window"]}
+
+
 def new_trainer(env="toys:Guess-v0", steps=1000, seed=0, **settings):
     return make_trainer(build_config(env, steps=steps, seed=seed, overrides=FAST | settings))
 
@@ -109,9 +113,10 @@ def test_a_run_directory_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("windows", [1, 7, 15, 21])
-def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows):
-    whole, expected = run(tmp_path / "whole")
-    cut = new_trainer()
+@pytest.mark.parametrize("form", [{}, ONLINE])
+def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, form):
+    whole, expected = run(tmp_path / "whole", **form)
+    cut = new_trainer(**form)
     cut.start(tmp_path / "cut")
     inner, count = cut.window, 0
 
@@ -125,7 +130,7 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows):
     cut.window = window
     with pytest.raises(Interrupted, match="lfcs resume"):
         cut.train(tmp_path / "cut", progress=False)
-    continued = new_trainer()
+    continued = new_trainer(**form)
     continued.restore(tmp_path / "cut")
     assert continued.env_steps == windows * 24
     got = continued.train(tmp_path / "cut", progress=False)

@@ -1,0 +1,66 @@
+"""The online form: traces carried over chunks are the forward form over the whole past."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_learner import small_trainer
+from torch.testing import assert_close
+
+from lfcs.errors import UserError
+
+FORM = {"rule__mask": "two-sided", "rule__normalise": False, "rule__replays": 1}
+
+
+def summed_gradients(windows, **settings):
+    """Return the sums of both gradients over windows with weights that do not move, as sums over steps."""
+    trainer = small_trainer(
+        rule__lr_hidden=0.0, rule__lr_readout=0.0, rule__homeostasis=0.0, rule__entropy=0.0, rule__tail=100,
+        network__input_gain=4.0, rule__critic_share=0.5, encoder__kind="identity", **FORM, **settings,
+    )  # fmt: skip
+    for name in ("reference", "learner"):
+        policy = getattr(trainer, name, None)
+        policy = policy if name == "reference" else policy.policy
+        with torch.no_grad():
+            policy.readout.normal_(generator=torch.Generator().manual_seed(1))
+    total, step = [0.0, 0.0], trainer.learner.optimiser.step
+
+    def record(gradients, rates, max_norm):
+        for i, gradient in enumerate(gradients):
+            total[i] = total[i] + gradient * trainer.config.rule.window * trainer.rollout.batch
+        return step(gradients, rates, max_norm)
+
+    trainer.learner.optimiser.step = record
+    for _ in range(windows):
+        trainer.window()
+    return total
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+@pytest.mark.parametrize("ticks", [1, 2])
+def test_online_form_sums_to_the_forward_form_over_episodes(double, chunk, ticks):
+    """24 steps of episodes of 10: the forward form has them in one window."""
+    sizes = {"network__ticks": ticks, "rule__tau_s": 24}
+    forward = summed_gradients(1, rule__window=24, rule__tau_f=24, **sizes)
+    online = summed_gradients(24 // chunk, rule__window=chunk, rule__tau_f=chunk, rule__form="online", **sizes)
+    without = summed_gradients(24 // chunk, rule__window=chunk, rule__tau_f=chunk, **sizes)
+    for ours, expected, blind in zip(online, forward, without, strict=True):
+        assert_close(ours, expected, rtol=0, atol=1e-10)
+        assert (blind - expected).abs().max() > 1e-4  # a window alone does not see that far
+
+
+def test_an_update_at_every_step_learns():
+    trainer = small_trainer(
+        rule__form="online", rule__window=1, rule__tau_f=1, rule__tau_s=8, network__neurons=64, rule__lr_readout=5e-3,
+        train__num_envs=8, rule__homeostasis=20.0, **FORM,
+    )  # fmt: skip
+    for _ in range(2000):
+        metrics = trainer.window()
+    assert metrics["rollout/ep_rew_mean"] > 5.0  # of 10; chance is 3.3
+    assert 0.02 < metrics["spikes/rate_mean"] < 0.3 and metrics["train/entropy"] > 0.1
+
+
+def test_the_online_form_says_what_it_needs():
+    for wrong in ({"rule__mask": "sided"}, {"rule__normalise": True}, {"rule__tau_f": 4}, {"rule__replays": 2}):
+        with pytest.raises(UserError, match="online needs"):
+            small_trainer(**({"rule__tau_f": 12} | FORM | {"rule__form": "online"} | wrong))
