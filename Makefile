@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENV ?= cartpole
 BIN := .venv/bin
 
-.PHONY: run test install bench bench-quick clean
+.PHONY: run test install peers bench bench-quick clean
 
 run: .venv/installed
 	$(BIN)/python -m experiments.first_run $(ENV)
@@ -20,6 +20,9 @@ bench-quick: .venv/installed
 	$(BIN)/lfcs bench --quick
 
 install: .venv/installed
+
+peers: .venv/installed  # Stable-Baselines3 and sb3-contrib, for comparisons
+	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[peers]"
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'lfcs needs Python 3.10 or newer')"

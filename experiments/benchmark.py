@@ -2,275 +2,132 @@
 
     lfcs bench [--quick] [--out FILE]
 
-Prints tables and writes JSON. A ratio is the median over the repeats, with the smallest and the largest beside it.
+Prints tables and writes JSON and, with matplotlib, a picture. A ratio is the median over the repeats, with the smallest
+and the largest beside it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import multiprocessing
+import math
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import snntorch
 import torch
-from torch import nn
 
 from agents import AGENTS
 from experiments import cartpole
+from experiments.measure import (
+    growth,
+    high_water,
+    in_fresh_process,
+    machine_limit,
+    network_step,
+    one_update,
+    online_memory,
+    seconds,
+    timed,
+    update_memory,
+    update_parts,
+)
+from experiments.peers import INSTALLED, make_peer
 from lfcs import cli
 from lfcs.cli import build_config, make_trainer
-from lfcs.config import NetworkConfig, RuleConfig
-from lfcs.engine import make_engine
-from lfcs.heads import CategoricalHead
-from lfcs.learner import Learner
-from lfcs.network import SpikingPolicy
-from lfcs.rollout import Trajectory
-from lfcs.rules import chunk_gradient, leaky_readout
 
-INPUTS, ACTIONS = 80, 3
-DRIVE = 0.45  # inputs uniform in [0, DRIVE] make an untrained network fire at about 0.1 spikes per tick
+LINUX = Path("/proc/self/status").exists()
+PONG = {
+    "network.neurons": 500, "rule.window": 100, "rule.tau_s": 100, "rule.replays": 2, "encoder.cells": 20,
+}  # fmt: skip
+SHOWN = "network.neurons", "rule.replays", "rule.tau_f"
+PPOS = "PPO", "RecurrentPPO"
 
 
-def seconds(call: Callable[[], Any], count: int = 1) -> float:
-    """Return the seconds of one call, over ``count`` calls."""
-    begun = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - begun) / count
+def whole_learning(
+    env: str, windows: int, settings: dict[str, Any], repeats: int, peers: Iterable[str] = ()
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Learn end to end, in stretches of ``windows`` windows, alternating with the peers.
 
-
-def compare(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int, count: int = 1) -> dict[str, float]:
-    """Time two calls alternately; return medians in seconds and the ratio theirs/ours with its spread."""
-    seconds(ours, count), seconds(theirs, count)
-    pairs = [(seconds(ours, count), seconds(theirs, count)) for _ in range(repeats)]
-    ratios = [b / a for a, b in pairs]
-    return {
-        "ours_s": statistics.median(a for a, _ in pairs),
-        "theirs_s": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
-    }
-
-
-def policy_of(neurons: int) -> SpikingPolicy:
-    """Return a policy that fires at a rate near 0.1."""
-    return SpikingPolicy(INPUTS, ACTIONS, NetworkConfig(neurons=neurons), torch.Generator().manual_seed(0))
-
-
-def network_step(batch: int, neurons: int, repeats: int) -> dict[str, float]:
-    """One step: the engine, traces included, against snntorch's own modules, without gradients."""
-    policy = policy_of(neurons)
-    engine, x = make_engine("fused", policy), DRIVE * torch.rand(batch, INPUTS)
-    config = policy.config
-    inputs, readout = nn.Linear(INPUTS, neurons), nn.Linear(neurons, ACTIONS + 1)
-    cell = snntorch.RLeaky(config.beta, linear_features=neurons)
-    filter_ = snntorch.Leaky(config.kappa, reset_mechanism="none")
-    inputs.load_state_dict(policy.input.state_dict())
-    cell.recurrent.weight.data.copy_(policy.recurrent.data)
-    state = policy.initial_state(batch)
-    by_step, no_reset = x[None], torch.zeros(1, batch, dtype=torch.bool)
-    spk, mem, out = torch.zeros(batch, neurons), torch.zeros(batch, neurons), torch.zeros(batch, ACTIONS + 1)
-
-    def ours() -> None:
-        nonlocal state
-        state = engine.run(by_step, state, no_reset).states.at(0)
-
-    def theirs() -> None:
-        nonlocal spk, mem, out
-        spk, mem = cell(inputs(x), spk, mem)
-        _, out = filter_(readout(spk), out)
-
-    with torch.no_grad():
-        return compare(ours, theirs, repeats, count=max(3, 20_000 // (batch * neurons)))
-
-
-def window_of(policy: SpikingPolicy, steps: int, batch: int) -> Trajectory:
-    """Return a random window of experience."""
-    g = torch.Generator().manual_seed(1)
-    flags = torch.zeros(steps, batch, dtype=torch.bool)
-    x = DRIVE * torch.rand(steps, batch, INPUTS, generator=g)
-    zeros = torch.zeros(steps, batch)
-    return Trajectory(
-        x=x,
-        action=torch.randint(ACTIONS, (steps, batch), generator=g),
-        logp_ref=torch.full((steps, batch), -float(np.log(ACTIONS))),
-        value=zeros,
-        bootstrap=zeros.clone(),
-        reward=torch.randn(steps, batch, generator=g),
-        terminated=flags,
-        truncated=flags,
-        reset=flags,
-        final={steps - 1: x[-1]},
-        state=policy.initial_state(batch),
-    )
-
-
-def learner_of(policy: SpikingPolicy, steps: int, **settings: Any) -> Learner:
-    """Return a learner whose window is ``steps`` long and, unless told otherwise, makes one update of it."""
-    rule = RuleConfig(**{"window": steps, "tau_f": steps, "tau_s": steps, "replays": 1} | settings)
-    engine = make_engine("fused", policy)
-    return Learner(rule, AGENTS["lf-cs"](rule), policy, CategoricalHead(ACTIONS), engine, torch.Generator())
-
-
-def autograd_update(policy: SpikingPolicy, traj: Trajectory, detach: bool) -> Callable[[], None]:
-    """Return one update of a window by autograd through snntorch: e-prop with recurrent spikes detached, or BPTT."""
-    head, optimiser = CategoricalHead(ACTIONS), torch.optim.Adam(policy.parameters(), lr=1e-4, fused=True)
-
-    def update() -> None:
-        spk, mem, y = traj.state.spk, traj.state.mem, traj.state.readout
-        outputs = []
-        for x in traj.x:
-            spk, mem = policy.rleaky(policy.input(x), spk.detach() if detach else spk, mem)
-            y = leaky_readout(y, spk, policy.config.kappa)
-            outputs.append((policy.policy_readout(y), policy.value_readout(y)[..., 0]))
-        params, value = (torch.stack(column) for column in zip(*outputs, strict=True))
-        rho = torch.exp(head.log_prob(params, traj.action) - traj.logp_ref)
-        loss = -torch.minimum(rho * traj.reward, rho.clamp(0.8, 1.2) * traj.reward).mean()
-        loss = loss + 0.5 * (traj.reward - value).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
-        optimiser.step()
-
-    return update
-
-
-def one_update(steps: int, neurons: int, batch: int, repeats: int, detach: bool) -> dict[str, float]:
-    """One update of a window: ours against autograd through snntorch."""
-    mine, other = policy_of(neurons), policy_of(neurons)
-    traj, learner = window_of(mine, steps, batch), learner_of(mine, steps)
-    return compare(lambda: learner.learn(traj, 1.0), autograd_update(other, traj, detach), repeats)
-
-
-def high_water() -> int:
-    """Return this process's peak memory in KiB. (getrusage would give a spawned process its parent's peak.)"""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
-
-
-def _peak_memory(kind: str, steps: int, neurons: int, batch: int) -> float:
-    """Return the growth in MiB of this process's peak memory over one update; run it in a fresh process."""
-    policy = policy_of(neurons)
-    traj = window_of(policy, steps, batch)
-    warm = window_of(policy, 2, batch)
-    if kind == "lf-cs":
-        learner_of(policy, 2).learn(warm, 1.0)
-        learner = learner_of(policy, steps, tau_f=min(steps, 8))
-        before = high_water()
-        learner.learn(traj, 1.0)
-    else:
-        autograd_update(policy, warm, kind == "e-prop by autograd")()
-        update = autograd_update(policy, traj, kind == "e-prop by autograd")
-        before = high_water()
-        update()
-    return (high_water() - before) / 1024
-
-
-def peak_memory(kind: str, steps: int, neurons: int, batch: int) -> float:
-    """Return the growth in MiB of peak memory over one update, beyond the window itself."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory, (kind, steps, neurons, batch))
-
-
-def whole_learning(env: str, windows: int, settings: dict[str, Any]) -> dict[str, float]:
-    """Learn end to end; return environment steps per second, and the shares of environment, acting and learning."""
-    spent = {"environment": 0.0, "collect": 0.0, "learning": 0.0}
-
-    def timed(name: str, call: Callable) -> Callable:
-        def wrapper(*args: Any) -> Any:
-            begun = time.perf_counter()
-            result = call(*args)
-            spent[name] += time.perf_counter() - begun
-            return result
-
-        return wrapper
-
+    Returns environment steps per second and the shares of environment, acting and learning; and for each peer its own
+    speed and how many times as fast ours was.
+    """
+    spent: dict[str, float] = {}
+    models = {peer: make_peer(peer, env, seed=0) for peer in peers}
     with closing(make_trainer(build_config(env, steps=10**9, overrides=settings))) as trainer:
         trainer.rollout.refresh(0)
         trainer.rollout.collect(1), trainer.window()
-        trainer.envs.step = timed("environment", trainer.envs.step)  # type: ignore[method-assign]
-        trainer.rollout.collect = timed("collect", trainer.rollout.collect)  # type: ignore[method-assign]
-        trainer.learner.learn = timed("learning", trainer.learner.learn)  # type: ignore[method-assign]
-        before = trainer.env_steps
-        total = seconds(lambda: [trainer.window() for _ in range(windows)])
-        done = trainer.env_steps - before
-    return {
-        "steps_per_s": done / total,
+        for model in models.values():
+            model.learn(1)  # one window of its own
+        trainer.envs.step = timed(spent, "environment", trainer.envs.step)  # type: ignore[method-assign]
+        trainer.rollout.collect = timed(spent, "collect", trainer.rollout.collect)  # type: ignore[method-assign]
+        trainer.learner.learn = timed(spent, "learning", trainer.learner.learn)  # type: ignore[method-assign]
+        begun, total, ours = trainer.env_steps, 0.0, []
+        theirs: dict[str, list[float]] = {peer: [] for peer in models}
+        for _ in range(repeats):
+            before = trainer.env_steps
+            stretch = seconds(lambda: [trainer.window() for _ in range(windows)])
+            ours.append((trainer.env_steps - before) / stretch)
+            total += stretch
+            for peer, model in models.items():
+                before = model.num_timesteps
+                stretch = seconds(lambda: model.learn(1, reset_num_timesteps=False))  # noqa: B023
+                theirs[peer].append((model.num_timesteps - before) / stretch)
+        alone = (trainer.env_steps - begun) / spent["environment"]
+    shares = {
         "environment": spent["environment"] / total,
         "acting": (spent["collect"] - spent["environment"]) / total,
         "learning": spent["learning"] / total,
-        "environment_alone_steps_per_s": done / spent["environment"],
+        "environment_alone_steps_per_s": alone,
     }
-
-
-def machine_limit(neurons: int, batch: int, steps: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Compare the chunk product with a large matrix product, and the optimiser's step with a large copy."""
-    sources = INPUTS + 1 + neurons
-    pre, post = torch.rand(steps, batch, sources), torch.rand(steps, batch, neurons)
-    big = torch.rand(1024, 1024)
-    product = compare(lambda: chunk_gradient(pre, post), lambda: big @ big, repeats, count=3)
-    flops = 2 * steps * batch * sources * neurons / product["ours_s"], 2 * 1024**3 / product["theirs_s"]
-    weights = torch.rand(4096, 1024)
-    weights.grad = torch.rand_like(weights)
-    optimiser = torch.optim.Adam([weights], fused=True)
-    source, target = torch.rand(4096, 4096), torch.empty(4096, 4096)
-    step = compare(optimiser.step, lambda: target.copy_(source), repeats)
-    rates = 7 * weights.numel() * 4 / step["ours_s"], 2 * source.numel() * 4 / step["theirs_s"]
-    return {
-        "chunk product, GFLOP/s": {"ours": flops[0] / 1e9, "limit": flops[1] / 1e9, "share": flops[0] / flops[1]},
-        "optimiser step, GB/s": {"ours": rates[0] / 1e9, "limit": rates[1] / 1e9, "share": rates[0] / rates[1]},
+    compared = {
+        f"{peer}, {env}": {"steps_per_s": statistics.median(found)}
+        | spread("ratio", [a / b for a, b in zip(ours, found, strict=True)])
+        for peer, found in theirs.items()
     }
+    return spread("steps_per_s", ours) | shares, compared
 
 
-def growth(repeats: int, quick: bool) -> dict[str, dict[str, Any]]:
-    """Time one pass while one size doubles; fit the power over the upper half (1 is proportional)."""
-    base = {"neurons": 256, "batch": 8, "steps": 32, "replays": 1}
-    ranges = {
-        "neurons": [128, 256, 512, 1024],
-        "batch": [4, 8, 16, 32],
-        "steps": [16, 32, 64, 128],
-        "replays": [1, 2, 4, 8],
-    }
-    out = {}
-    for name, sizes in ranges.items():
-        times = []
-        for size in sizes[:2] if quick else sizes:
-            at = base | {name: size}
-            policy = policy_of(at["neurons"])
-            learner = learner_of(policy, at["steps"], tau_f=4, replays=at["replays"])
-            traj = window_of(policy, at["steps"], at["batch"])
-            learner.learn(traj, 1.0)
-            times.append(statistics.median(seconds(lambda: learner.learn(traj, 1.0)) for _ in range(repeats)))  # noqa: B023
-        sizes = sizes[: len(times)]
-        power = float(np.polyfit(np.log(sizes[-2:]), np.log(times[-2:]), 1)[0])
-        out[name] = {"sizes": sizes, "seconds": times, "power": power}
-    return out
+def spread(name: str, values: list[float]) -> dict[str, float]:
+    """Return the median under ``name``, with the smallest and the largest value."""
+    return {name: statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def online_cost(windows: int) -> dict[str, dict[str, float]]:
-    """Return the cost of each agent on CartPole per environment step, with the experiment's settings."""
-    out = {}
-    for agent in AGENTS:
-        config = build_config("CartPole-v1", agent, steps=10**9, experiment=cartpole.SETTINGS)
-        with closing(make_trainer(config)) as trainer:
-            trainer.rollout.refresh(0)
-            trainer.window()
-            before = trainer.env_steps, trainer.learner.optimiser.steps
-            spent = seconds(lambda: [trainer.window() for _ in range(windows)])
-            steps = trainer.env_steps - before[0]
-            out[agent] = {
-                "us_per_step": 1e6 * spent / steps,
-                "updates_per_step": (trainer.learner.optimiser.steps - before[1]) / steps,
-            }
-    return out
+def agent_cost(agent: str, windows: int) -> tuple[float, float, float]:
+    """Return microseconds and updates per environment step of an agent on CartPole, and the process's growth in MiB."""
+    torch.set_num_threads(1)
+    config = build_config("CartPole-v1", agent, steps=10**9, experiment=cartpole.SETTINGS)
+    before = high_water() if LINUX else math.nan
+    with closing(make_trainer(config)) as trainer:
+        trainer.rollout.refresh(0)
+        trainer.window()
+        steps, updates = trainer.env_steps, trainer.learner.optimiser.steps
+        spent = seconds(lambda: [trainer.window() for _ in range(windows)])
+        steps, updates = trainer.env_steps - steps, trainer.learner.optimiser.steps - updates
+    return 1e6 * spent / steps, updates / steps, (high_water() if LINUX else math.nan) - before
+
+
+def draw(grown: dict[str, dict[str, Any]], picture: Path) -> None:
+    """Draw how the time of a pass grows, each size against the power expected of it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(grown), figsize=(10, 2.8), layout="constrained", sharey=True)
+    for axis, (name, found) in zip(axes, grown.items(), strict=True):
+        sizes, times = np.array(found["sizes"]), np.array(found["seconds"])
+        axis.loglog(sizes, 1e3 * times, "o-", label=f"measured, power {found['power']:.2f}")
+        expected = times[-1] * (sizes / sizes[-1]) ** found["expected"]
+        axis.loglog(sizes, 1e3 * expected, "k:", label=f"power {found['expected']}")
+        axis.set(xlabel=name, ylabel="ms for a pass" if axis is axes[0] else None)
+        axis.legend(frameon=False, fontsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(picture, dpi=130)
 
 
 def table(title: str, rows: dict[str, dict[str, Any]]) -> str:
@@ -283,17 +140,13 @@ def table(title: str, rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-PONG = {
-    "network.neurons": 500, "rule.window": 100, "rule.tau_s": 100, "rule.replays": 2, "encoder.cells": 20,
-}  # fmt: skip
-
-
 def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
     """Measure everything; print tables; write JSON to ``out``."""
     torch.set_num_threads(threads)
     repeats = 3 if quick else 7
     print(f"{threads} thread(s), {repeats} repeats, alternating")
     batches, sizes = ((1, 16), (128,)) if quick else ((1, 16, 64, 256), (128, 512, 2048))
+    isolated: Callable[..., Any] = (lambda call, *given: call(*given)) if quick else in_fresh_process
     result: dict[str, Any] = {"threads": threads, "repeats": repeats}
 
     def show(name: str, rows: dict[str, dict[str, Any]]) -> None:
@@ -310,30 +163,51 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
         for name, detach in (("e-prop by autograd", True), ("BPTT", False)):
             updates[f"{name}, T={steps}"] = one_update(steps, neurons, batch, repeats, detach)
     show(f"One update of a window, N={neurons}, B={batch}: autograd through snntorch / ours", updates)
-    if Path("/proc/self/status").exists():
+    parts = update_parts(20 if quick else 400, neurons, batch, repeats)
+    show(f"Where one update goes, N={neurons}, B={batch}, T={20 if quick else 400}", parts)
+    if LINUX:
+        lengths = (10, 40) if quick else (100, 400)
         memory: dict[str, dict[str, Any]] = {
-            kind: {f"T={t}": peak_memory(kind, t, neurons, batch) for t in ((10, 40) if quick else (100, 400))}
-            for kind in ("lf-cs", "e-prop by autograd", "BPTT")
+            kind: {f"T={t}": isolated(update_memory, kind, t, neurons, batch) for t in lengths}
+            for kind in ("lf-cs, tau_f=8", "e-prop by autograd", "BPTT")
         }
         show("Growth of peak memory in one update beyond the window, MiB", memory)
+        lengths = (20, 40) if quick else (100, 10_000)
+        isolated(online_memory, 4, neurons, batch)  # so that neither of the two compiles anything
+        peaks = {f"T={t}": isolated(online_memory, t, neurons, batch) for t in lengths}
+        show("Peak memory of the process in the online form, MiB", {"lf-cs online": peaks})
     else:
         print("\npeak memory is measured on Linux only")
-    windows = 1 if quick else 12
-    small = {"network.neurons": 32 if quick else 128}
-    learning = {"CartPole-v1, N=128": whole_learning("CartPole-v1", windows, small)}
+    speeds: dict[str, dict[str, Any]] = {}
+    peers: dict[str, dict[str, Any]] = {}
+
+    def learn(env: str, windows: int, settings: dict[str, Any], of_peers: Iterable[str] = ()) -> None:
+        row = ", ".join([env, *(f"{key.split('.')[1]}={value}" for key, value in settings.items() if key in SHOWN)])
+        speeds[row], compared = whole_learning(env, windows, settings, repeats, of_peers if INSTALLED else ())
+        peers.update(compared)
+
+    learn("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, ["PPO"] if quick else PPOS)
     pong = PONG | {"train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10} if quick else PONG
-    for tau_f in (1, 8):
-        name = f"pong-100, N=500, R=2, tau_f={tau_f}"
-        learning[name] = whole_learning("Pong100-v0", windows, pong | {"rule.tau_f": tau_f})
-    show("Whole learning, environment steps per second and shares of the time", learning)
+    learn("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 1}, [] if quick else PPOS)
+    learn("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 8})
+    show("Whole learning: environment steps per second, and shares of the time", speeds)
+    if INSTALLED:
+        show("Peers, alternating with ours: environment steps per second, and ours / theirs", peers)
+    else:
+        print("\npeers are measured where the extra 'peers' is installed")
     grown = growth(repeats, quick)
-    show("How one pass grows (tau_f=4)", {k: {"power": v["power"]} for k, v in grown.items()})
+    powers = {name: {"power": found["power"], "expected": found["expected"]} for name, found in grown.items()}
+    show("How one pass grows (tau_f=4): power of the time in each size", powers)
     result["growth"] = grown
     show("Against the machine's limit", machine_limit(128 if quick else 512, 16, 8 if quick else 100, repeats))
-    show("Online cost on CartPole-v1", online_cost(windows))
+    columns = "us_per_step", "updates_per_step", "MiB beyond the libraries"
+    costs = {name: isolated(agent_cost, name, 1 if quick else 12) for name in AGENTS}
+    show("Online cost on CartPole-v1", {name: dict(zip(columns, cost, strict=True)) for name, cost in costs.items()})
     if out:
         out.write_text(json.dumps(result, indent=2) + "\n")
         print(f"\nwritten to {out}")
+        if importlib.util.find_spec("matplotlib"):
+            draw(grown, out.with_suffix(".png"))
     return result
 
 

@@ -123,7 +123,7 @@ def main(args: argparse.Namespace) -> None:
     name, env = experiment["name"], experiment["env"]
     alone = {"train.env_workers": "0"}  # the runs already share the cores; results do not depend on workers
     configs = [
-        build_config(env, agent, seed=seed, overrides=alone, experiment=experiment)
+        build_config(env, agent, seed=seed, engine=args.engine, overrides=alone, experiment=experiment)
         for agent in args.agents
         for seed in args.seeds
     ]
@@ -142,6 +142,7 @@ if __name__ == "__main__":
     parser.add_argument("experiment", help="cartpole, acrobot or pong")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--agents", nargs="+", default=["lf-cs", "e-prop"])
+    parser.add_argument("--engine", default="fused", help="fused, or snntorch, its slow witness")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--runs", type=Path, default=Path("runs/seeds"), help="where run directories go")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where curves and picture go")

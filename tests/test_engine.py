@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from conftest import make_policy
@@ -13,6 +15,7 @@ from torch.testing import assert_close
 from lfcs.engine import ENGINES, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
 from lfcs.errors import UserError
 from lfcs.network import NetState
+from lfcs.rollout import Trajectory
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 
@@ -153,3 +156,44 @@ def test_engines_read_the_parameters_as_they_change():
     seen, after = engine.run(x, state, reset), policy.tick(x[0], state)
     assert_close(seen.states.mem[0], after.mem.detach())
     assert_close(seen.value[0], policy.read(after)[1].detach())
+
+
+def test_results_do_not_depend_on_threads():
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        trainer = small_trainer(network__neurons=512, train__num_envs=16)
+        trainer.window()
+        found.append((trainer.learner.policy.hidden, trainer.learner.policy.readout))
+    torch.set_num_threads(1)
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("form", ["window", "online"])
+def test_cuda_has_the_same_numbers_and_does_not_wait(double, form):
+    """One trajectory, learned from on both devices; within the window the host never waits for the device."""
+    settings = {"rule__form": form, "rule__mask": "two-sided", "rule__normalise": False, "rule__replays": 1}
+    on_cpu, on_cuda = (
+        small_trainer(device=device, rule__tau_f=12 if form == "online" else 4, **settings)
+        for device in ("cpu", "cuda")
+    )
+    on_cuda.learner.policy.load_state_dict(on_cpu.learner.policy.state_dict())
+    traj = on_cpu.rollout.collect(12)
+    parts = {f.name: getattr(traj, f.name) for f in dataclasses.fields(traj)}
+    parts |= {k: v.cuda() for k, v in parts.items() if isinstance(v, torch.Tensor)}
+    parts["final"] = {t: x.cuda() for t, x in traj.final.items()}
+    parts["state"] = NetState(traj.state.data.cuda(), traj.state.neurons)
+    metrics = on_cpu.learner.learn(traj, 1.0)
+    learner = on_cuda.learner
+    learner._metrics = lambda record, target: record  # the only part that waits
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        record = learner.learn(Trajectory(**parts), 1.0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert float(record["norm"].mean()) == pytest.approx(metrics["train/grad_norm"], rel=1e-8)
+    assert_close(learner.policy.hidden.cpu(), on_cpu.learner.policy.hidden, **EXACT)
+    assert_close(learner.policy.readout.cpu(), on_cpu.learner.policy.readout, **EXACT)
+    on_cuda.window()  # acting as well

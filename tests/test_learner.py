@@ -12,9 +12,9 @@ from lfcs.engine import at_last_tick
 SMALL = {"train.env_workers": "0", "network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
 
 
-def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, engine="fused", **settings):
+def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, engine="fused", device="cpu", **settings):
     overrides = SMALL | {k.replace("__", "."): v for k, v in settings.items()}
-    trainer = make_trainer(build_config(env, agent, steps, seed, engine=engine, overrides=overrides))
+    trainer = make_trainer(build_config(env, agent, steps, seed, device, engine, overrides))
     trainer.rollout.refresh(seed)
     return trainer
 
