@@ -184,7 +184,7 @@ class Learner:
         """Low-pass each neuron's firing rate, r̄ ← d r̄ + (1 - d) mean z; returns the chunk's own rate [N]."""
         rate = spikes.mean((0, 1))
         decay = (1.0 - 1.0 / self.rule.rate_memory) ** len(spikes)
-        self.rate = decay * self.rate + (1.0 - decay) * rate
+        self.rate = torch.lerp(rate, self.rate, decay)
         return rate
 
     def _metrics(self, record: dict[str, Any], target: Tensor) -> dict[str, float]:

@@ -115,7 +115,8 @@ class Rollout:
         self.begun = terminated | truncated
         following = final_observations(self.obs, self.begun, infos)
         check_finite(following, "observation", self.env_steps)
-        check_finite(self.obs, "observation", self.env_steps)
+        if following is not self.obs:
+            check_finite(self.obs, "observation", self.env_steps)
         check_finite(reward, "reward", self.env_steps)
         self.episode_return += reward
         self.episode_length += 1

@@ -29,9 +29,9 @@ from torch import Tensor
 
 
 def _same_shape(**tensors: Tensor) -> None:
-    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"shapes must agree, got {shapes}")
+    first, *others = tensors.values()
+    if any(other.shape != first.shape for other in others):
+        raise ValueError(f"shapes must agree, got { {name: tuple(t.shape) for name, t in tensors.items()} }")
 
 
 # --- the network -------------------------------------------------------------------------------------------------
@@ -166,8 +166,8 @@ def mask_sided(rho: Tensor, advantage: Tensor, eps: float) -> Tensor:
     Raises ValueError on unequal shapes. Source: [S17] eq. (7).
     """
     _same_shape(rho=rho, advantage=advantage)
-    closed = ((advantage > 0) & (rho >= 1.0 + eps)) | ((advantage < 0) & (rho <= 1.0 - eps))
-    return (~closed).to(rho.dtype)
+    open_ = torch.where(advantage > 0, rho < 1.0 + eps, (rho > 1.0 - eps) | (advantage == 0))
+    return open_.to(rho.dtype)
 
 
 def td_error(r_t: Tensor, v_t: Tensor, v_tp1: Tensor, gamma: float) -> Tensor:
