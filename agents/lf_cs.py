@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.config import RuleConfig
+from lfcs.agent import Agent
 
 
-class LfCs:
+class LfCs(Agent):
     """Weight of d log π_new(a_t): m_t ρ_t A_t, with ρ_t = π_new/π_ref and the mask m_t of width ε.
 
     The sided mask is PPO's; the two-sided mask is the online form, which needs no sign of A_t but never pulls a ratio
@@ -16,10 +16,6 @@ class LfCs:
     """
 
     name = "lf-cs"
-    fixed: dict[str, str | int] = {}
-
-    def __init__(self, rule: RuleConfig) -> None:
-        self.rule = rule
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return m ρ A, of the shape of ``rho``."""

@@ -93,6 +93,7 @@ def window_of(policy: SpikingPolicy, steps: int, batch: int) -> Trajectory:
     return Trajectory(
         x=x,
         action=torch.randint(ACTIONS, (steps, batch), generator=g),
+        params=torch.zeros(steps, batch, ACTIONS),
         logp_ref=torch.full((steps, batch), -float(np.log(ACTIONS))),
         value=zeros,
         bootstrap=zeros.clone(),

@@ -42,7 +42,7 @@ def build_config(
     top = {"env": env, "agent": agent, "seed": seed, "device": device, "engine": engine}
     top["steps"] = steps if steps is not None else experiment.get("steps", Config.steps)
     for key, value in AGENTS[agent].fixed.items():
-        wanted = flat.get(value, settings()[value].default) if isinstance(value, str) else value
+        wanted = flat.get(value, settings()[value].default) if value in settings() else value
         if key in overrides and str(overrides[key]) != str(wanted):
             raise UserError(f"agent {agent} stands for {key}={wanted}; it cannot be {overrides[key]}")
         flat[key] = wanted

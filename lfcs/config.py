@@ -25,6 +25,7 @@ class NetworkConfig:
     tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
     input_gain: float = setting(2.0, "initial input weights are normal with std input_gain/sqrt(inputs)", low=0.0)
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
+    readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
 
     @property
@@ -49,6 +50,9 @@ class RuleConfig:
     replays: int = setting(4, "passes R over the window", low=1)
     eps: float = setting(0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6)
     mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
+    truncation: float = setting(10.0, "acer: largest ratio c of the truncated part", low=1.0)
+    rho_bar: float = setting(1.0, "v-trace: largest ratio of a TD error and of the policy's update", low=1e-6)
+    c_bar: float = setting(1.0, "v-trace: largest ratio in the trace of the targets", low=1e-6)
     feedback: str = setting("symmetric", "feedback weights to the hidden layer", choices=("symmetric", "random"))
     gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0)
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0)
@@ -65,6 +69,14 @@ class RuleConfig:
     target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
     rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
     tail: int = setting(4, "ticks before a chunk whose eligibility still counts through the readout filter", low=0)
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Older experience: the first pass is over the current window; the others may draw from what is kept."""
+
+    capacity: int = setting(0, "windows kept, the current one included; 0: all passes are over the current one", low=0)
+    burn_in: int = setting(0, "first steps of an older window that only bring the neurons' state up to date", low=0)
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,7 @@ class Config:
     engine: str = "fused"
     network: NetworkConfig = NetworkConfig()
     rule: RuleConfig = RuleConfig()
+    replay: ReplayConfig = ReplayConfig()
     encoder: EncoderConfig = EncoderConfig()
     train: TrainConfig = TrainConfig()
 
@@ -114,7 +127,11 @@ class Config:
             raise UserError(f"rule.tau_f={rule.tau_f} must not exceed rule.window={rule.window}")
         if rule.tau_s % rule.window:
             raise UserError(f"rule.tau_s={rule.tau_s} must be a multiple of rule.window={rule.window}")
+        if self.replay.burn_in >= rule.window:
+            raise UserError(f"replay.burn_in={self.replay.burn_in} must be less than rule.window={rule.window}")
         if rule.form == "online":
+            if self.replay.capacity:
+                raise UserError("rule.form=online uses every step once: it needs replay.capacity=0")
             needed = {"tau_f": rule.window, "replays": 1, "mask": "two-sided", "normalise": False}
             for name, value in needed.items():
                 if getattr(rule, name) != value:
@@ -135,6 +152,7 @@ class Config:
 SECTIONS: dict[str, type] = {
     "network": NetworkConfig,
     "rule": RuleConfig,
+    "replay": ReplayConfig,
     "encoder": EncoderConfig,
     "train": TrainConfig,
 }

@@ -112,6 +112,42 @@ class SnntorchEngine(TickwiseEngine):
         return self.policy.read(states)
 
 
+class BpttEngine(SnntorchEngine):
+    """snntorch with autograd: the learning signal travels back through time and recurrent spikes, within a chunk.
+
+    All else is as in e-prop: the signal is the error through the feedback weights, and no gradient enters the past.
+    """
+
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+        """See :meth:`Engine.run`; where the states go to ``out``, their graph is kept for the gradients."""
+        if out is None:
+            return super().run(x, state, reset)
+        self.policy.check(x, reset, state)
+        states = []
+        with torch.enable_grad():
+            for x_t, reset_t in zip(x, reset, strict=True):
+                state = state.cleared(reset_t)
+                for _ in range(self.ticks):
+                    state = self.policy.tick(x_t, state)
+                    states.append(state.data)
+            by_tick = NetState(torch.stack(states), state.neurons)
+            last = by_tick.at(slice(self.ticks - 1, None, self.ticks))
+            self.readout = last.readout
+        out.copy_(by_tick.data.detach())
+        return Steps(NetState(out, state.neurons), *self.read(NetState(last.data.detach(), state.neurons)))
+
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.gradients`: Σ_t L_t dy_t/dW with the whole derivative, over the steps run last."""
+        _, readout = super().gradients(seen, reset, error, feedback, drive)
+        parameters = self.policy.input.weight, self.policy.input.bias, self.policy.recurrent
+        with torch.enable_grad():
+            objective = (self.readout * (rules.learning_signal(error, feedback) + drive)).sum()
+            w_in, b, w_rec = torch.autograd.grad(objective, parameters)
+        return without_self_connections(torch.cat((w_in.T, b[None], w_rec.T))), readout
+
+
 class TensorEngine(TickwiseEngine):
     """A tick in a few tensor operations on the policy's packed weights, without waiting for the device.
 
@@ -203,10 +239,11 @@ def make_fused(policy: SpikingPolicy) -> Engine:
 
 
 ENGINES: dict[str, Callable[[SpikingPolicy], Engine]] = {"fused": make_fused, "snntorch": SnntorchEngine}
+LEARNING = ENGINES | {"bptt": BpttEngine}  # an agent may ask for one that is no choice of the run's
 
 
 def make_engine(name: str, policy: SpikingPolicy) -> Engine:
     """Return the named engine for a policy. Raises UserError on an unknown name."""
-    if name not in ENGINES:
+    if name not in LEARNING:
         raise UserError(f"unknown engine {name!r}{nearest(name, ENGINES)}; known: {', '.join(ENGINES)}")
-    return ENGINES[name](policy)
+    return LEARNING[name](policy)

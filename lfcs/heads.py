@@ -29,6 +29,7 @@ class Head(Protocol):
     """Distribution over actions with ``size`` output parameters. All results keep the leading shape of ``params``."""
 
     size: int
+    outputs: int  # parameters of the policy, which come first; any others belong to the critic
 
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         """Draw actions."""
@@ -49,7 +50,7 @@ class CategoricalHead:
     def __init__(self, size: int) -> None:
         if size < 2:
             raise ValueError(f"a categorical head needs at least 2 actions, got {size}")
-        self.size = size
+        self.size = self.outputs = size
 
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a [...] by inverting the cumulative distribution at one uniform number per row."""
@@ -73,6 +74,35 @@ class CategoricalHead:
         entropy = -(pi * logp).sum(-1, keepdim=True)
         score = pi.neg().scatter_add_(-1, chosen, torch.ones_like(chosen, dtype=pi.dtype))
         return Judgement(logp.gather(-1, chosen)[..., 0], score, entropy[..., 0], -pi * (logp + entropy))
+
+
+class ActionValueHead:
+    """Softmax over K actions with action advantages α beside the logits; ``params`` are [l, α] [..., 2K].
+
+    Actions are drawn from the logits alone; α belongs to the critic.
+    """
+
+    def __init__(self, policy: Head) -> None:
+        self.policy, self.outputs, self.size = policy, policy.size, 2 * policy.size
+
+    def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a [...]."""
+        return self.policy.sample(params[..., : self.outputs], generator)
+
+    def greedy(self, params: Tensor) -> Tensor:
+        """Return argmax_k l_k [...]."""
+        return self.policy.greedy(params[..., : self.outputs])
+
+    def log_prob(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return log π(a) [...]."""
+        return self.policy.log_prob(params[..., : self.outputs], action)
+
+    def judge(self, params: Tensor, action: Tensor) -> Judgement:
+        """Return the policy's judgement; the derivatives with respect to α are 0."""
+        judged = self.policy.judge(params[..., : self.outputs], action)
+        nothing = torch.zeros_like(judged.score)
+        score, entropy_score = (torch.cat((part, nothing), dim=-1) for part in (judged.score, judged.entropy_score))
+        return judged._replace(score=score, entropy_score=entropy_score)
 
 
 def make_head(space: gymnasium.Space) -> Head:

@@ -114,8 +114,8 @@ class SpikingPolicy(nn.Module):
             for weight, std in (
                 (self.input.weight, config.input_gain / inputs**0.5),
                 (self.rleaky.recurrent.weight, config.recurrent_gain / n**0.5),
-                (self.policy_readout.weight, 0.1 / n**0.5),
-                (self.value_readout.weight, 0.1 / n**0.5),
+                (self.policy_readout.weight, config.readout_gain / n**0.5),
+                (self.value_readout.weight, config.readout_gain / n**0.5),
             ):
                 weight.normal_(0.0, std, generator=generator)
             for bias in (self.input.bias, self.policy_readout.bias, self.value_readout.bias):

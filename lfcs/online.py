@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lfcs import rules
+from lfcs.agent import Sample
 from lfcs.engine import at_last_tick
-from lfcs.heads import Judgement
-from lfcs.learner import Learner, Past
+from lfcs.learner import Learner, Past, View, kl_estimate
 from lfcs.network import NetState
 from lfcs.rollout import Trajectory
 
@@ -45,28 +44,29 @@ class OnlineLearner(Learner):
         for t, following in traj.final.items():
             state = states.at((t - steps + 1) * self.ticks - 1)
             bootstrap[t] = self.engine.run(following[None], state, torch.zeros_like(traj.reset[:1])).value[0]
-        advantage, target = self._advantages(traj, value, bootstrap)
-        judged = self.head.judge(params, traj.action)
-        rho = rules.ratio(judged.log_prob, traj.logp_ref)
-        gradients = self._gradients(states, self.resets, judged, self.agent.weight(rho, advantage), target - value)
+        rho = rules.ratio(self.head.log_prob(params, traj.action), traj.logp_ref)
+        credit = self._credit(traj, View(value, bootstrap, rho))
+        sample = self._sample(traj, slice(0, steps), params, credit)
+        gradients = self._gradients(states, self.resets, sample, credit.target - value)
 
         # γλ A_0 is the sum of the chunk's TD errors as the trace from before the chunk sees them
         decay = self.rule.gamma * self.rule.lam
-        seen_by_past = decay * advantage[0] * ~traj.reset[0] / value.numel()
+        seen_by_past = decay * credit.raw[0] * ~traj.reset[0] / value.numel()
         for gradient, trace in zip(gradients, self.traces, strict=True):
             gradient += torch.einsum("b,bij->ij", seen_by_past, trace)
         norm = self.optimiser.step(gradients, self.rates, self.rule.max_grad_norm)
-        self._extend_traces(traj, states, judged, rho)
-        record = {"value": value, "rho": rho, "entropy": judged.entropy, "rate": rate[None], "norm": norm[None]}
-        return self._metrics(record | {"change": (self.policy.readout - readout_before).norm()}, target)
+        self._extend_traces(traj, states, sample)
+        record = {"value": value, "rho": rho, "entropy": sample.judged.entropy, "rate": rate[None], "norm": norm[None]}
+        record["change"] = (self.policy.readout - readout_before).norm()
+        return self._metrics(record, credit.target, kl_estimate(rho))
 
-    def _extend_traces(self, traj: Trajectory, states: NetState, judged: Judgement, rho: Tensor) -> None:
+    def _extend_traces(self, traj: Trajectory, states: NetState, sample: Sample) -> None:
         """E ← (γλ)^K E + Σ_t (γλ)^{K-1-t} g_t, for each environment; nothing crosses the end of an episode."""
-        decay, ends = self.rule.gamma * self.rule.lam, traj.terminated | traj.truncated
+        decay, ends, rho = self.rule.gamma * self.rule.lam, traj.terminated | traj.truncated, sample.rho
         remains = torch.ones_like(rho)  # (γλ)^{K-1-t}, or 0 where an episode ends between t and the chunk's end
         for t in range(len(rho) - 2, -1, -1):
             remains[t] = decay * remains[t + 1] * ~ends[t]
-        policy_error = self.agent.weight(rho, torch.ones_like(rho))[..., None] * judged.score
+        policy_error = self.agent.error(sample._replace(advantage=torch.ones_like(rho)))
         error = torch.cat((policy_error, torch.full_like(rho, self.rule.value)[..., None]), -1) * remains[..., None]
         signal = at_last_tick(rules.learning_signal(error, self._feedback()), self.ticks, len(states.data))
         post = rules.filter_backwards(signal, self.policy.config.kappa, self.resets) * self.policy.surrogate(states.mem)

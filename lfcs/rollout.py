@@ -45,6 +45,7 @@ class Trajectory:
 
     x: Tensor  # [T, B, D] encoded observations
     action: Tensor  # [T, B]
+    params: Tensor  # [T, B, P] head parameters of the reference
     logp_ref: Tensor  # [T, B] log π_ref(a), stored when acting
     value: Tensor  # [T, B] V of the reference
     bootstrap: Tensor  # [T, B] V of the next observation where an episode or the window ends, else 0
@@ -162,6 +163,7 @@ class Rollout:
         return Trajectory(
             x=x,
             action=action,
+            params=params,
             logp_ref=self.head.log_prob(params, action),
             value=value,
             bootstrap=bootstrap,

@@ -195,6 +195,35 @@ def advantages(delta: Tensor, ends: Tensor, gamma: float, lam: float) -> Tensor:
     return out
 
 
+def vtrace(
+    r_t: Tensor,
+    v_t: Tensor,
+    v_tp1: Tensor,
+    ends: Tensor,
+    rho: Tensor,
+    gamma: float,
+    lam: float,
+    rho_bar: float,
+    c_bar: float,
+) -> tuple[Tensor, Tensor]:
+    """V-trace advantages A_t and targets v_t of the critic, from ratios ρ_t of the taken actions, all [T, B].
+
+        v_t = V_t + Σ_{s≥t} (Π_{t≤i<s} γ c_i) min(ρ̄, ρ_s) δ_s ,  c_i = λ min(c̄, ρ_i)
+        A_t = r_t + γ (λ v_{t+1} + (1 - λ) V_{t+1}) - V_t
+
+    The sums stop at the end of an episode; with ρ = 1 and ρ̄, c̄ ≥ 1 this is generalised advantage estimation.
+    Raises ValueError on unequal shapes. Source: Espeholt et al., arXiv:1802.01561, eq. (1) and remark 2.
+    """
+    _same_shape(r_t=r_t, v_t=v_t, v_tp1=v_tp1, ends=ends, rho=rho)
+    delta = td_error(r_t, v_t, v_tp1, gamma)
+    correction = rho.clamp(max=rho_bar) * delta
+    keep = gamma * lam * rho.clamp(max=c_bar) * ~ends
+    for t in range(len(delta) - 2, -1, -1):
+        correction[t] += keep[t] * correction[t + 1]
+    following = torch.cat((correction[1:], torch.zeros_like(correction[:1])))
+    return delta + gamma * lam * ~ends * following, v_t + correction
+
+
 def online_eligibility(trace_tm1: Tensor, g_t: Tensor, reset: Tensor, gamma: float, lam: float) -> Tensor:
     """Backward (online) form of the credit, E_t = γλ E_{t-1} + g_t; the update is then dW = η δ_t E_t.
 

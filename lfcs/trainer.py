@@ -18,19 +18,20 @@ import numpy as np
 import torch
 
 from lfcs import __version__, checkpoint
+from lfcs.agent import Agent
 from lfcs.config import Config
 from lfcs.engine import make_engine
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, evaluate
-from lfcs.heads import make_head
-from lfcs.learner import Agent, Learner
+from lfcs.learner import Learner
 from lfcs.monitor import Monitor
 from lfcs.network import SpikingPolicy
 from lfcs.online import OnlineLearner
+from lfcs.replay import Replay
 from lfcs.rollout import Encoder, Rollout
 
 # every use of randomness has a stream of its own: adding one does not shift the others
-STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation")
+STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay")
 KEEP = 2  # checkpoints kept in a run directory
 
 
@@ -63,7 +64,8 @@ class Trainer:
         self.device = set_device(config.device, config.train.threads)
         self.eval_envs = make_vec(MAX_BATCH)
         self.envs = make_vec(config.train.num_envs)
-        self.head = make_head(self.envs.single_action_space)
+        agent = make_agent(config.rule)
+        self.head = agent.head(self.envs.single_action_space)
         self.encoder = make_encoder(self.envs.single_observation_space)
         weights = torch.Generator().manual_seed(stream_seed(config.seed, "weights"))
         feedback = torch.Generator().manual_seed(stream_seed(config.seed, "feedback"))
@@ -71,9 +73,11 @@ class Trainer:
         policy = SpikingPolicy(self.encoder.size, self.head.size, config.network, weights).to(self.device)
         self.reference = copy.deepcopy(policy)
         self.engine = make_engine(config.engine, self.reference)
-        learning = make_engine(config.engine, policy)
+        learning = make_engine(agent.engine or config.engine, policy)
         learner = OnlineLearner if config.rule.form == "online" else Learner
-        self.learner = learner(config.rule, make_agent(config.rule), policy, self.head, learning, feedback)
+        draws = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
+        replay = Replay(config.replay.capacity, draws) if config.replay.capacity else None
+        self.learner = learner(config.rule, agent, policy, self.head, learning, feedback, replay, config.replay.burn_in)
         self.rollout = Rollout(self.envs, self.encoder, self.reference, self.engine, self.head, actions)
         self.since_sync = 0
         self.seconds = 0.0

@@ -113,7 +113,7 @@ def test_a_run_directory_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("windows", [1, 7, 15, 21])
-@pytest.mark.parametrize("form", [{}, ONLINE])
+@pytest.mark.parametrize("form", [{}, ONLINE, {"replay.capacity": 3, "replay.burn_in": 2}])
 def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, form):
     whole, expected = run(tmp_path / "whole", **form)
     cut = new_trainer(**form)

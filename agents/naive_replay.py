@@ -1,0 +1,17 @@
+"""Naive replay: e-prop that goes over its experience R times as if it were its own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lfcs.agent import Agent
+
+
+class NaiveReplay(Agent):
+    """Weight of d log π_new(a_t): A_t, whatever has become of the policy since it acted. Nothing bounds it."""
+
+    name = "naive-replay"
+
+    def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
+        """Return A."""
+        return advantage

@@ -1,0 +1,56 @@
+"""What differs between learning rules: the base of all agents, with the choices that most of them share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lfcs import rules
+from lfcs.config import RuleConfig
+from lfcs.heads import Head, Judgement, make_head
+
+
+class Sample(NamedTuple):
+    """A chunk of S steps of B environments as the new policy sees it."""
+
+    params: Tensor  # [S, B, P] parameters of the new policy's head
+    params_ref: Tensor  # [S, B, P] those of the policy that acted
+    action: Tensor  # [S, B]
+    judged: Judgement
+    rho: Tensor  # [S, B] ratio of the taken action
+    advantage: Tensor  # [S, B], normalised over the window if the rule says so
+    raw_advantage: Tensor  # [S, B] in units of the return
+    scale: Tensor  # one unit of ``advantage`` in units of the return
+
+
+class Agent:
+    """A learning rule: it goes along Σ_t error_t · d params_t/dW, by default error_t = weight_t d log π/d params."""
+
+    name = ""
+    fixed: dict[
+        str, str | int | float
+    ] = {}  # settings the rule stands for; the name of another setting is that one's value
+    engine: str | None = None  # engine that the new policy needs; None is the run's
+    looks = False  # whether credit needs the ratios of the whole window before the first pass
+
+    def __init__(self, rule: RuleConfig) -> None:
+        self.rule = rule
+
+    def head(self, space: Any) -> Head:
+        """Return the head for an action space. Raises UserError for a space without one."""
+        return make_head(space)
+
+    def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+        """Return advantages and the critic's targets, all [T, B]; ``rho`` is of the latest look at the window."""
+        delta = rules.td_error(reward, value, v_next, self.rule.gamma)
+        advantage = rules.advantages(delta, ends, self.rule.gamma, self.rule.lam)
+        return advantage, advantage + value
+
+    def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
+        """Return the factor of d log π_new(a_t) in the update, of the shape of ``rho``."""
+        raise NotImplementedError
+
+    def error(self, sample: Sample) -> Tensor:
+        """Return what the head's parameters should change by, [S, B, P]."""
+        return self.weight(sample.rho, sample.advantage)[..., None] * sample.judged.score
