@@ -7,12 +7,18 @@ here. Pong's four bytes are divided by 255, and PPO, which has no memory, sees t
 from __future__ import annotations
 
 import importlib.util
+import json
+import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-import envs  # noqa: F401 - registers our environments
+import envs
+from lfcs.errors import UserError
+from lfcs.evaluation import MAX_BATCH, evaluate
+from lfcs.trainer import stream_seed
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("stable_baselines3", "sb3_contrib"))
 ZOO = {"batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20, "n_steps": 32}
@@ -54,3 +60,58 @@ def make_peer(peer: str, env_id: str, seed: int) -> Any:
     make, policy, frames = (PPO, "MlpPolicy", 2) if peer == "PPO" else (RecurrentPPO, "MlpLstmPolicy", 1)
     vec = DummyVecEnv([lambda: _wrapped(env_id, frames)] * settings.pop("num_envs"))
     return make(policy, vec, seed=seed, device="cpu", **settings)
+
+
+class PeerPlayer:
+    """A peer's policy as our evaluator plays it."""
+
+    def __init__(self, model: Any, env_id: str, frames: int, greedy: bool) -> None:
+        self.model, self.frames, self.greedy = model, frames, greedy
+        self.scale = 255.0 if gymnasium.make(env_id).observation_space.dtype == np.uint8 else 1.0
+
+    def begin(self, batch: int) -> None:
+        """Start an episode in every environment."""
+        self.state, self.starts = None, np.ones(batch, dtype=bool)
+        self.past: list[np.ndarray] = []
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Return actions [B] for observations [B, ...]."""
+        now = (obs / self.scale).astype(np.float32)
+        self.past = ([*self.past, now] if self.past else [now] * self.frames)[-self.frames :]
+        seen = np.concatenate(self.past, axis=1)
+        action, self.state = self.model.predict(seen, self.state, self.starts, deterministic=self.greedy)
+        self.starts = np.zeros(len(obs), dtype=bool)
+        return action
+
+
+def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_dir: Path) -> list[dict[str, float]]:
+    """Return a peer's evaluations, read from its run directory or made by training; the last is the final one.
+
+    Raises UserError where the extra is missing.
+    """
+    path = run_dir / "evaluations.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    if not INSTALLED:
+        raise UserError("peers need the extra 'peers': make peers")
+    model, frames = make_peer(peer, env_id, seed), 2 if peer == "PPO" and env_id.startswith("Pong") else 1
+    vec = envs.make_vec(env_id, MAX_BATCH)
+    rows: list[dict[str, float]] = []
+    spent, done = 0.0, 0
+    while done < steps:
+        begun = time.perf_counter()
+        model.learn(min(every, steps - done), reset_num_timesteps=False)
+        spent += time.perf_counter() - begun
+        done = model.num_timesteps
+        row = {"step": float(done), "seconds": spent, "weight_updates": float(model._n_updates)}
+        for greedy, name in ((True, "greedy_return"), (False, "sampled_return")):
+            episodes = 100 if done >= steps else 20
+            returns, _ = evaluate(
+                PeerPlayer(model, env_id, frames, greedy), vec, episodes, stream_seed(seed, "evaluation")
+            )
+            row[name] = float(returns.mean())
+        rows.append(row)
+    vec.close()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows))
+    return rows

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something the user can mend: its message is one line that says what is wrong and what to do."""
 
 
+class Diverged(UserError):
+    """Training stopped because a gradient is not finite; the run has a summary that says so."""
+
+
 class Interrupted(UserError):
     """Training stopped on request after writing a checkpoint."""
 

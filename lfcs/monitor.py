@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from lfcs.config import SECTIONS, Config
 
 KEYS = (
     "rollout/ep_rew_mean",
@@ -19,6 +22,7 @@ KEYS = (
     "eval/mean_reward_sampled",
     "eval/std_reward_sampled",
     "time/fps",
+    "time/seconds",
     "train/approx_kl",
     "train/approx_kl_max",
     "train/clip_fraction",
@@ -34,6 +38,7 @@ KEYS = (
     "train/grad_norm",
     "train/update_norm",
     "train/weight_norm",
+    "train/diverged",
     "train/weight_updates",
     "train/learning_rate",
     "spikes/rate_mean",
@@ -76,6 +81,20 @@ class Monitor:
             self.writer.add_scalar(key, value, step)
         self.bar.set_postfix_str(f"return {metrics.get('rollout/ep_rew_mean', math.nan):.4g}", refresh=False)
         self.bar.update(min(step, self.bar.total) - self.bar.n)
+
+    def warn(self, message: str) -> None:
+        """Say something above the progress bar, at once."""
+        if not self.bar.disable:
+            self.bar.write(f"warning: {message}", file=sys.stderr)
+
+    def finish(self, config: Config, summary: dict[str, Any]) -> None:
+        """Record settings and final results for TensorBoard's table of hyperparameters."""
+        nested = config.to_dict()
+        flat = {f"{s}.{k}": v for s in SECTIONS for k, v in nested[s].items()}
+        flat |= {k: v for k, v in nested.items() if k not in SECTIONS}
+        results = {f"final/{k}": summary[k] for k in ("mean_return", "mean_return_sampled", "seconds")}
+        results["final/diverged"] = float(summary["diverged"] is not None)
+        self.writer.add_hparams(flat, results, run_name=".", global_step=summary["env_steps"])
 
     def close(self) -> None:
         """Flush and close."""

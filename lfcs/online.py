@@ -53,7 +53,7 @@ class OnlineLearner(Learner):
         decay = self.rule.gamma * self.rule.lam
         seen_by_past = decay * credit.raw[0] * ~traj.reset[0] / value.numel()
         for gradient, trace in zip(gradients, self.traces, strict=True):
-            gradient += torch.einsum("b,bij->ij", seen_by_past, trace)
+            gradient += (seen_by_past @ trace.flatten(1)).view_as(gradient)
         norm = self.optimiser.step(gradients, self.rates, self.rule.max_grad_norm)
         self._extend_traces(traj, states, sample)
         record = {"value": value, "rho": rho, "entropy": sample.judged.entropy, "rate": rate[None], "norm": norm[None]}
@@ -72,11 +72,11 @@ class OnlineLearner(Learner):
         post = rules.filter_backwards(signal, self.policy.config.kappa, self.resets) * self.policy.surrogate(states.mem)
         y = states.readout[-len(rho) * self.ticks :][self.ticks - 1 :: self.ticks]
         pre = torch.cat((y, y.new_ones(*y.shape[:2], 1)), dim=-1)
-        new = torch.einsum("tbj,tbi->bji", states.trace, post), torch.einsum("tbk,tbi->bki", error, pre)
         kept = (decay * remains[0] * ~traj.reset[0])[:, None, None]
-        new[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
-        for trace, addition in zip(self.traces, new, strict=True):
-            trace.mul_(kept).add_(addition)
+        factors = (states.trace, post), (error, pre)
+        for trace, (rows, columns) in zip(self.traces, factors, strict=True):
+            trace.mul_(kept).baddbmm_(rows.permute(1, 2, 0), columns.transpose(0, 1))
+        self.traces[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the learner."""

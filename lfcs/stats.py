@@ -1,4 +1,4 @@
-"""Aggregates over seeds: interquartile mean and its bootstrap interval.
+"""Aggregates over seeds: interquartile mean, its bootstrap interval, and probability of improvement.
 
 Source: Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice, arXiv:2108.13264.
 """
@@ -31,3 +31,23 @@ def bootstrap_interval(scores: np.ndarray, level: float = 0.95, rounds: int = 10
     drawn = np.random.default_rng(seed).integers(len(scores), size=(rounds, len(scores)))
     tail = (1.0 - level) / 2.0
     return np.quantile(iqm(scores[drawn]), [tail, 1.0 - tail])
+
+
+def probability_of_improvement(
+    scores: np.ndarray, others: np.ndarray, level: float = 0.95, rounds: int = 2_000, seed: int = 0
+) -> np.ndarray:
+    """P(X > Y) + P(X = Y) / 2 over all pairs of ``scores`` X [n] and ``others`` Y [m], and its interval: [3].
+
+    Both are resampled, each on its own (a bootstrap stratified by group). Raises ValueError if either is empty.
+    """
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if not len(x) or not len(y):
+        raise ValueError("no scores to compare")
+
+    def mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        greater = a[..., :, None] > b[..., None, :]
+        return (greater + 0.5 * (a[..., :, None] == b[..., None, :])).mean((-1, -2))
+
+    rng, tail = np.random.default_rng(seed), (1.0 - level) / 2.0
+    drawn = mean(x[rng.integers(len(x), size=(rounds, len(x)))], y[rng.integers(len(y), size=(rounds, len(y)))])
+    return np.array([mean(x, y), *np.quantile(drawn, [tail, 1.0 - tail])])

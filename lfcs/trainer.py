@@ -21,14 +21,15 @@ from lfcs import __version__, checkpoint
 from lfcs.agent import Agent
 from lfcs.config import Config
 from lfcs.engine import make_engine
-from lfcs.errors import Interrupted, UserError
-from lfcs.evaluation import MAX_BATCH, evaluate
+from lfcs.errors import Diverged, Interrupted, UserError
+from lfcs.evaluation import MAX_BATCH, SpikingPlayer, evaluate
 from lfcs.learner import Learner
 from lfcs.monitor import Monitor
 from lfcs.network import SpikingPolicy
 from lfcs.online import OnlineLearner
 from lfcs.replay import Replay
 from lfcs.rollout import Encoder, Rollout
+from lfcs.verdict import Verdict
 
 # every use of randomness has a stream of its own: adding one does not shift the others
 STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay")
@@ -79,6 +80,7 @@ class Trainer:
         replay = Replay(config.replay.capacity, draws) if config.replay.capacity else None
         self.learner = learner(config.rule, agent, policy, self.head, learning, feedback, replay, config.replay.burn_in)
         self.rollout = Rollout(self.envs, self.encoder, self.reference, self.engine, self.head, actions)
+        self.verdict = Verdict(config.steps)
         self.since_sync = 0
         self.seconds = 0.0
         self._stop = False
@@ -121,7 +123,10 @@ class Trainer:
                 metrics = self.window()
                 elapsed = time.perf_counter() - started
                 self.seconds += elapsed
-                metrics["time/fps"] = (self.env_steps - before) / elapsed
+                metrics["time/fps"], metrics["time/seconds"] = (self.env_steps - before) / elapsed, self.seconds
+                if self.verdict.update(self.env_steps, metrics):
+                    monitor.warn(f"diverged at step {self.env_steps}: {self.verdict.reason}")
+                metrics["train/diverged"] = float(self.verdict.reason is not None)
                 if self.env_steps // config.eval_every > before // config.eval_every:
                     metrics |= self.evaluate("evaluation", config.eval_episodes)
                 monitor.write(self.env_steps, metrics)
@@ -133,7 +138,11 @@ class Trainer:
                 if self._stop and self.env_steps < self.config.steps:
                     raise Interrupted(f"stopped at step {self.env_steps}; continue with: lfcs resume {run_dir}")
             self._checkpoint(run_dir)
-            return self._finish(run_dir)
+            return self._finish(run_dir, monitor)
+        except Diverged as error:
+            self.verdict.reason = "a gradient was not finite"
+            self._finish(run_dir, monitor)
+            raise error
         finally:
             signal.signal(signal.SIGINT, previous)
             monitor.close()
@@ -152,7 +161,7 @@ class Trainer:
     def window(self) -> dict[str, float]:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
-        The last window is cut to end at the run's number of steps, and always ends with a copy. Raises UserError on a
+        The last window is cut to end at the run's number of steps, and always ends with a copy. Raises Diverged on a
         gradient that is not finite.
         """
         rule = self.config.rule
@@ -161,7 +170,7 @@ class Trainer:
         left = max(0.0, 1.0 - self.env_steps / self.config.steps)
         metrics = self.learner.learn(traj, left)
         if not math.isfinite(metrics["train/grad_norm"]):
-            raise UserError(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
+            raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.load_state_dict(self.learner.policy.state_dict())
@@ -184,7 +193,8 @@ class Trainer:
 
     def play(self, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the returns and lengths [episodes] of the reference policy, frozen."""
-        return evaluate(self.reference, self.engine, self.head, self.encoder, self.eval_envs, episodes, seed, greedy)
+        player = SpikingPlayer(self.reference, self.engine, self.head, self.encoder, greedy, seed)
+        return evaluate(player, self.eval_envs, episodes, seed)
 
     def _checkpoint(self, run_dir: Path) -> None:
         folder = run_dir / "checkpoints"
@@ -192,7 +202,7 @@ class Trainer:
         for old in sorted(folder.glob("step_*.npz"))[:-KEEP]:
             old.unlink()
 
-    def _finish(self, run_dir: Path) -> dict[str, Any]:
+    def _finish(self, run_dir: Path, monitor: Monitor) -> dict[str, Any]:
         final = self.evaluate("final evaluation", self.config.train.final_episodes)
         summary = {
             "env": self.config.env,
@@ -206,7 +216,9 @@ class Trainer:
             "env_steps": self.env_steps,
             "weight_updates": self.learner.optimiser.steps,
             "seconds": self.seconds,
+            "diverged": self.verdict.reason,
         }
+        monitor.finish(self.config, summary)
         _write_json(run_dir / "summary.json", summary)
         return summary
 
@@ -217,13 +229,14 @@ class Trainer:
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
             "encoder": self.encoder.state_dict(),
+            "verdict": self.verdict.state_dict(),
             "since_sync": self.since_sync,
             "seconds": self.seconds,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state of the run. Raises UserError if it belongs to other settings."""
-        self._load(saved, ("reference", "learner", "rollout", "encoder"))
+        self._load(saved, ("reference", "learner", "rollout", "encoder", "verdict"))
         self.since_sync, self.seconds = saved["since_sync"], saved["seconds"]
 
     def _load(self, saved: dict[str, Any], parts: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lfcs.stats import bootstrap_interval, iqm
+from lfcs.stats import bootstrap_interval, iqm, probability_of_improvement
 
 
 def test_iqm_by_hand():
@@ -27,3 +27,12 @@ def test_no_scores_are_refused():
     for call in (iqm, bootstrap_interval):
         with pytest.raises(ValueError):
             call([])
+
+
+def test_probability_of_improvement_by_hand():
+    assert probability_of_improvement([3.0, 4.0], [1.0, 2.0]).tolist() == [1.0, 1.0, 1.0]
+    assert probability_of_improvement([1.0], [1.0]).tolist() == [0.5, 0.5, 0.5]
+    value, low, high = probability_of_improvement([1.0, 3.0, 5.0], [2.0, 3.0])
+    assert value == pytest.approx((0 + 1.5 + 2) / 6) and low < value < high
+    with pytest.raises(ValueError):
+        probability_of_improvement([], [1.0])

@@ -1,0 +1,57 @@
+"""Which rule survives being replayed? Tasks x agents x replays x seeds, as literal settings.
+
+    lfcs compare cartpole|pong [--jobs N] [--peers]      (the same as python -m experiments.compare_replay)
+    lfcs compare my_comparison.json                      a file with one dictionary of the form of those below
+
+``agents`` maps a label to the agent and any settings of its own. Every label's learning rate is picked from ``rates``
+by the same rule: the highest interquartile mean of the final sampled return at ``grid_replays`` passes, over
+``grid_seeds``, which are not reported. The hidden layer's rate keeps its share of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from lfcs import cli
+
+COMPARISONS: dict[str, dict[str, Any]] = {
+    "cartpole": {
+        "experiment": "cartpole",
+        "steps": 50_000,
+        "replays": [1, 2, 4, 8, 16, 32],
+        "seeds": list(range(10, 20)),
+        "grid_seeds": [201, 202, 203],
+        "grid_replays": 4,
+        "rates": [1e-3, 3e-3, 1e-2, 3e-2],
+        "agents": {
+            "lf-cs": {"agent": "lf-cs"},
+            "naive-replay": {"agent": "naive-replay"},
+            "importance": {"agent": "importance"},
+            "acer": {"agent": "acer"},
+            "v-trace": {"agent": "v-trace"},
+            # the control of "fast beats slow": one update per pass where lf-cs makes 16, so that 16 passes make as many
+            "lf-cs slow": {"agent": "lf-cs", "settings": {"rule.tau_f": 64}, "replays": [16, 32]},
+        },
+        "settings": {},
+    },
+    "pong": {
+        "experiment": "pong",
+        "steps": 250_000,
+        "replays": [1, 4, 16],
+        "seeds": list(range(10, 15)),
+        "grid_seeds": [201, 202],
+        "grid_replays": 4,
+        "rates": [1e-3, 3e-3],
+        "agents": {
+            "lf-cs": {"agent": "lf-cs"},
+            "naive-replay": {"agent": "naive-replay"},
+            "importance": {"agent": "importance"},
+            "bptt-ppo": {"agent": "bptt-ppo", "settings": {"rule.tau_f": 20}},
+        },
+        "settings": {},
+    },
+}
+
+if __name__ == "__main__":
+    raise SystemExit(cli.main(["compare", *sys.argv[1:]]))

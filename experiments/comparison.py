@@ -1,0 +1,192 @@
+"""Runs of a comparison: planned from literal settings, run side by side, kept when finished and resumed when cut."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import experiments
+from experiments.compare_replay import COMPARISONS
+from experiments.peers import PEERS, finish_peer
+from experiments.seeds import finish
+from lfcs.cli import build_config
+from lfcs.config import Config, settings
+from lfcs.errors import Diverged, UserError, nearest
+from lfcs.monitor import read_metrics
+from lfcs.stats import iqm
+
+NEEDED = {
+    "experiment", "steps", "replays", "seeds", "grid_seeds", "grid_replays", "rates", "agents", "settings",
+}  # fmt: skip
+COLUMNS = (
+    "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
+    "greedy_return", "sampled_return", "diverged",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    label: str
+    replays: int
+    seed: int
+    rate: float
+    config: Config
+    run_dir: Path
+
+    @property
+    def cost(self) -> float:
+        """Expected work, for the progress display: a pass over the experience costs about as much as living it."""
+        return self.config.steps * (1 + self.replays)
+
+
+def load(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and settings of a comparison, built in or from a JSON file. Raises UserError on a bad one."""
+    if name in COMPARISONS:
+        return name, COMPARISONS[name]
+    path = Path(name)
+    if path.suffix != ".json":
+        raise UserError(f"unknown comparison {name!r}{nearest(name, COMPARISONS)}; known: {', '.join(COMPARISONS)}")
+    try:
+        plan = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is not JSON") from None
+    if not isinstance(plan, dict) or set(plan) != NEEDED:
+        raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
+    return path.stem, plan
+
+
+def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: int, rate: float) -> Job:
+    """Return a run of a comparison. Raises UserError on settings that do not fit."""
+    experiment = experiments.find(plan["experiment"])
+    if experiment is None:
+        raise UserError(f"no experiment {plan['experiment']!r}")
+    of_label = plan["agents"][label]
+    tuned = {key: field.default for key, field in settings().items()} | experiment["settings"]
+    share = tuned["rule.lr_hidden"] / tuned["rule.lr_readout"]
+    overrides = {"train.env_workers": "0", "rule.replays": replays} | plan["settings"] | of_label.get("settings", {})
+    overrides |= {"rule.lr_readout": rate, "rule.lr_hidden": rate * share}
+    config = build_config(
+        experiment["env"], of_label["agent"], plan["steps"], seed, overrides=overrides, experiment=experiment
+    )
+    name = f"{label.replace(' ', '-')}_R{replays}_lr{rate:g}_seed{seed}"
+    return Job(label, replays, seed, rate, config, root / "runs" / name)
+
+
+def grid(plan: dict[str, Any], root: Path) -> list[Job]:
+    """Return the runs from which learning rates are picked."""
+    return [
+        make_job(plan, root, label, plan["grid_replays"], seed, rate)
+        for label in plan["agents"]
+        for rate in plan["rates"]
+        for seed in plan["grid_seeds"]
+    ]
+
+
+def pick(jobs: list[Job], results: dict[Job, dict[str, Any]]) -> dict[str, float]:
+    """Return each label's learning rate: the highest interquartile mean of the final sampled return on the grid."""
+    out = {}
+    for label in dict.fromkeys(job.label for job in jobs):
+        scores: dict[float, list[float]] = {}
+        for job in jobs:
+            if job.label == label:
+                scores.setdefault(job.rate, []).append(results[job]["mean_return_sampled"])
+        out[label] = max(scores, key=lambda rate: float(iqm(np.array(scores[rate]))))
+    return out
+
+
+def reported(plan: dict[str, Any], root: Path, rates: dict[str, float]) -> list[Job]:
+    """Return the runs that are reported."""
+    return [
+        make_job(plan, root, label, replays, seed, rates[label])
+        for label, of_label in plan["agents"].items()
+        for replays in of_label.get("replays", plan["replays"])
+        for seed in plan["seeds"]
+    ]
+
+
+def run_job(config: Config, run_dir: Path) -> dict[str, Any]:
+    """Return the summary of a run; one that stopped because it diverged has one too."""
+    try:
+        return finish(config, run_dir)
+    except Diverged:
+        return json.loads((run_dir / "summary.json").read_text())
+
+
+def run_all(jobs: list[Job], processes: int, title: str) -> dict[Job, dict[str, Any]]:
+    """Run what is missing, ``processes`` at a time, under one progress display; return all summaries."""
+    results = {}
+    with (
+        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
+        tqdm(total=sum(job.cost for job in jobs), desc=title, unit="", bar_format=BAR) as bar,
+    ):
+        futures = {pool.submit(run_job, job.config, job.run_dir): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                bar.set_postfix_str(f"{len(results)}/{len(jobs)} runs", refresh=False)
+                bar.update(futures[future].cost)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {job: results[job] for job in jobs}
+
+
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}"
+
+
+def run_peers(plan: dict[str, Any], root: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
+    """Train the peers on the plan's environment and seeds; return their evaluations. Raises UserError without them."""
+    experiment = experiments.find(plan["experiment"])
+    env = experiment["env"] if experiment else ""
+    every = build_config(env, experiment=experiment).train.eval_every
+    found = {}
+    for peer in PEERS.get(env, {}):
+        for seed in tqdm(plan["seeds"], desc=peer):
+            run_dir = root / "runs" / f"{peer}_seed{seed}"
+            found[peer, seed] = finish_peer(peer, env, seed, plan["steps"], every, run_dir)
+    return found
+
+
+def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """Yield a row of results for each evaluation of a run; the last is of the final policy."""
+    shared = {"label": job.label, "replays": job.replays, "seed": job.seed, "learning_rate": job.rate}
+    for row in read_metrics(job.run_dir):
+        if np.isfinite(row["eval/mean_reward"]) and row["step"] < job.config.steps:
+            yield shared | {
+                "step": row["step"],
+                "seconds": row["time/seconds"],
+                "weight_updates": row["train/weight_updates"],
+                "training_return": row["rollout/ep_rew_mean"],
+                "greedy_return": row["eval/mean_reward"],
+                "sampled_return": row["eval/mean_reward_sampled"],
+                "diverged": "",
+            }
+    yield shared | {
+        "step": job.config.steps,
+        "seconds": summary["seconds"],
+        "weight_updates": summary["weight_updates"],
+        "training_return": "",
+        "greedy_return": summary["mean_return"],
+        "sampled_return": summary["mean_return_sampled"],
+        "diverged": summary["diverged"] or "no",
+    }
+
+
+def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one row per run and evaluation."""
+    with open(path, "w", newline="") as file:
+        out = csv.DictWriter(file, COLUMNS)
+        out.writeheader()
+        for row in rows:
+            out.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})

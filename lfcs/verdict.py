@@ -1,0 +1,57 @@
+"""When a run has diverged: one definition for every agent.
+
+With the return's mean over the last 100 training episodes, let ``gain`` be its best value so far minus its first. A run
+has *diverged* if it had learned something, gain > |first| / 2, and for the last fifth of the run's steps
+
+    the return has been below best - gain / 2                                     ("lost what it had learned"), or
+    the policy's entropy has been below 0.05 nats and the return below best - gain / 4       ("entropy collapsed"),
+
+or if a gradient was not finite. The verdict can be lifted while the run goes on: what counts is its end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+SPAN = 0.2  # of the run's steps
+CLOSED = 0.05  # nats
+
+
+class Verdict:
+    """Follows a run of ``total`` environment steps, in constant memory."""
+
+    def __init__(self, total: int) -> None:
+        self.span = SPAN * total
+        self.first = self.best = math.nan
+        self.kept = self.open = 0  # steps at which the run last had what it had learned; and was open or doing well
+        self.reason: str | None = None
+
+    def update(self, step: int, metrics: dict[str, float]) -> bool:
+        """Add what a window showed; returns whether the verdict has just become bad."""
+        value, entropy = metrics.get("rollout/ep_rew_mean", math.nan), metrics["train/entropy"]
+        if math.isnan(value):
+            return False
+        if math.isnan(self.first):
+            self.first = self.best = value
+        self.best = max(self.best, value)
+        gain = self.best - self.first
+        if value >= self.best - gain / 2:
+            self.kept = step
+        if value >= self.best - gain / 4 or entropy >= CLOSED:
+            self.open = step
+        before, self.reason = self.reason, None
+        if gain > abs(self.first) / 2:
+            if step - self.kept >= self.span:
+                self.reason = "lost what it had learned"
+            elif step - self.open >= self.span:
+                self.reason = "entropy collapsed"
+        return self.reason is not None and before is None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the complete state."""
+        return dict(vars(self))
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore the complete state."""
+        vars(self).update(saved)
