@@ -17,7 +17,8 @@ from tqdm import tqdm
 import experiments
 from experiments.compare_replay import COMPARISONS
 from experiments.peers import PEERS, finish_peer
-from experiments.seeds import finish
+from experiments.report import draw_all, write_report
+from experiments.seeds import RESULTS, finish
 from lfcs.cli import build_config
 from lfcs.config import Config, settings
 from lfcs.errors import Diverged, UserError, nearest
@@ -109,9 +110,9 @@ def reported(plan: dict[str, Any], root: Path, rates: dict[str, float]) -> list[
     """Return the runs that are reported."""
     return [
         make_job(plan, root, label, replays, seed, rates[label])
+        for seed in plan["seeds"]  # the outer loop, so that what is cut short holds whole seeds
         for label, of_label in plan["agents"].items()
         for replays in of_label.get("replays", plan["replays"])
-        for seed in plan["seeds"]
     ]
 
 
@@ -190,3 +191,23 @@ def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
         out.writeheader()
         for row in rows:
             out.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def compare(name: str, processes: int, out: Path | None, peers: bool) -> None:
+    """Run a comparison from where it stands; write results.csv, report.md and the figures."""
+    name, plan = load(name)
+    root = out or Path("runs/compare") / name
+    tuning = grid(plan, root)
+    tuned = run_all(tuning, processes, "learning rates")
+    rates = pick(tuning, tuned)
+    jobs = reported(plan, root, rates)
+    results = run_all(jobs, processes, "comparison")
+    rows = [row for job in jobs for row in rows_of(job, results[job])]
+    if peers:
+        for (peer, seed), found in run_peers(plan, root).items():
+            shared = {"label": peer, "replays": 1, "seed": seed, "learning_rate": "", "training_return": ""}
+            rows += [shared | row | {"diverged": "no" if row is found[-1] else ""} for row in found]
+    write_results(root / "results.csv", rows)
+    write_report(root / "report.md", name, plan, rates, [r for j in tuning for r in rows_of(j, tuned[j])], rows)
+    draw_all(root, rows, RESULTS / f"{plan['experiment']}_published.csv")
+    print(f"\n{root / 'report.md'}, results.csv and figures; TensorBoard: lfcs watch {root / 'runs'}")

@@ -1,4 +1,4 @@
-"""The command line: train, eval, resume, watch, bench. The one module here that imports upwards, lazily."""
+"""The command line: train, eval, compare, resume, watch, bench. The one module here that imports upwards, lazily."""
 
 from __future__ import annotations
 
@@ -165,6 +165,12 @@ def _bench(args: argparse.Namespace) -> None:
     benchmark.run(args.quick, args.threads, args.out)
 
 
+def _compare(args: argparse.Namespace) -> None:
+    from experiments import comparison
+
+    comparison.compare(args.comparison, args.jobs, args.out, args.peers)
+
+
 def _watch(args: argparse.Namespace) -> None:
     if not args.runs.is_dir():
         raise UserError(f"no directory {args.runs}: train something first")
@@ -208,6 +214,12 @@ def _parser() -> argparse.ArgumentParser:
     resume_parser = commands.add_parser("resume", help="continue a run from its newest checkpoint")
     resume_parser.add_argument("run", type=Path)
     resume_parser.set_defaults(call=_resume)
+    compare_parser = commands.add_parser("compare", help="compare learning rules under replay")
+    compare_parser.add_argument("comparison", help="cartpole, pong, or a JSON file; see experiments/compare_replay.py")
+    compare_parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    compare_parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
+    compare_parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
+    compare_parser.set_defaults(call=_compare)
     bench_parser = commands.add_parser("bench", help="measure speed, as ratios taken in one run")
     bench_parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
     bench_parser.add_argument("--threads", type=int, default=1, help="threads of tensor operations")

@@ -1,0 +1,249 @@
+"""What a comparison says: ``report.md`` and its figures, made from the summaries and ``results.csv`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lfcs.stats import bootstrap_interval, iqm, probability_of_improvement
+
+Rows = list[dict[str, Any]]
+
+
+def finals(rows: Rows, key: str = "sampled_return") -> dict[str, dict[int, np.ndarray]]:
+    """Return the final scores over seeds, by label and number of replays."""
+    out: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row["diverged"]:
+            out.setdefault(row["label"], {}).setdefault(row["replays"], []).append(row[key])
+    return {label: {r: np.array(s) for r, s in by_r.items()} for label, by_r in out.items()}
+
+
+def diverged(rows: Rows) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return how many runs diverged, of how many, by label and number of replays."""
+    out: dict[str, dict[int, tuple[int, int]]] = {}
+    for row in rows:
+        if row["diverged"]:
+            bad, all_ = out.setdefault(row["label"], {}).get(row["replays"], (0, 0))
+            out[row["label"]][row["replays"]] = bad + (row["diverged"] != "no"), all_ + 1
+    return out
+
+
+def cell(scores: np.ndarray) -> str:
+    """Return an interquartile mean with its interval."""
+    low, high = bootstrap_interval(scores)
+    return f"{float(iqm(scores)):.3g} [{low:.3g}, {high:.3g}]"
+
+
+def by_replays(rows: Rows, fill: Callable[[str, int], str]) -> list[str]:
+    """Return a table with a row per label and a column per number of replays."""
+    found = finals(rows)
+    columns = sorted({r for by_r in found.values() for r in by_r})
+    lines = ["| agent | " + " | ".join(f"R = {r}" for r in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for label, by_r in found.items():
+        lines.append(f"| {label} | " + " | ".join(fill(label, r) if r in by_r else "" for r in columns) + " |")
+    return lines
+
+
+def findings(rows: Rows) -> list[str]:
+    """Return what the numbers say of the claim that replay helps lf-cs and does not make it diverge."""
+    found, bad = finals(rows), diverged(rows)
+    out = []
+    for label, by_r in found.items():
+        means = {r: float(iqm(scores)) for r, scores in by_r.items()}
+        best = max(means, key=lambda r: means[r])
+        most = max(r for r in means if r <= 16)
+        lost = (means[best] - means[most]) / abs(means[best]) if means[best] else 0.0
+        up_to_16 = [bad[label][r] for r in by_r if r <= 16]
+        out.append(
+            f"- **{label}**: best at R = {best} ({means[best]:.3g}); at R = {most} {means[most]:.3g}, "
+            f"{100 * lost:.1f} % below its best; diverged up to R = 16: "
+            f"{sum(b for b, _ in up_to_16)} of {sum(n for _, n in up_to_16)} runs."
+        )
+    for r in sorted(found.get("lf-cs", {})):
+        here = {label: float(iqm(by_r[r])) for label, by_r in found.items() if r in by_r}
+        first = max(here, key=lambda label: here[label])
+        if first != "lf-cs":
+            out.append(f"- At R = {r}, {first} does better than lf-cs: {here[first]:.3g} against {here['lf-cs']:.3g}.")
+    return out
+
+
+def costs(rows: Rows) -> list[str]:
+    """Return what a run cost each agent: time per environment step, updates, and the return it ended with."""
+    lines = [
+        "| agent | R | us per environment step | weight updates | final return | us per step and point of return |",
+        "|---|---|---|---|---|---|",
+    ]
+    last = [row for row in rows if row["diverged"]]
+    for label, r in dict.fromkeys((row["label"], row["replays"]) for row in last):
+        runs = [row for row in last if (row["label"], row["replays"]) == (label, r)]
+        spent = 1e6 * float(np.median([row["seconds"] / row["step"] for row in runs]))
+        score = float(iqm(np.array([row["sampled_return"] for row in runs])))
+        each = f"{spent / score:.3g}" if score > 0 else ""
+        lines.append(f"| {label} | {r} | {spent:.0f} | {runs[0]['weight_updates']:,.0f} | {score:.3g} | {each} |")
+    return lines
+
+
+def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, float], grid: Rows, rows: Rows) -> None:
+    """Write the report. ``grid`` are the rows of the runs from which learning rates were picked."""
+    found, bad = finals(rows), diverged(rows)
+    text = [
+        f"# Comparison: {name}",
+        "",
+        f"    lfcs compare {name}",
+        "",
+        f"Experiment {plan['experiment']}, {plan['steps']:,} environment steps a run, seeds "
+        f"{', '.join(map(str, plan['seeds']))}. Scores are of the final policy over 100 fresh episodes with sampled "
+        "actions: interquartile mean over seeds and its 95 % bootstrap interval. Every agent has the same network, "
+        "experience and number of environment steps. A run has diverged as defined in `lfcs/verdict.py`.",
+        "",
+        "## What was found",
+        "",
+        *findings(rows),
+        "",
+        "## Final return",
+        "",
+        *by_replays(rows, lambda label, r: cell(found[label][r])),
+        "",
+        "![final return against replays](replays.png)",
+        "",
+        "With greedy actions:",
+        "",
+        *by_replays(rows, lambda label, r: cell(finals(rows, "greedy_return")[label][r])),
+        "",
+        "## Runs that diverged",
+        "",
+        *by_replays(rows, lambda label, r: "{} of {}".format(*bad[label][r])),
+        "",
+        "![divergence against replays](divergence.png)",
+        "",
+    ]
+    if "lf-cs" in found:
+        text += ["## Probability that lf-cs ends higher, at the same R", "", *by_replays(rows, better(found)), ""]
+    text += ["![learning curves](curves.png)", "", "## What it costs", "", *costs(rows), "", "![cost](cost.png)", ""]
+    text += ["## Learning rates", "", f"Picked at R = {plan['grid_replays']} on seeds {plan['grid_seeds']}.", ""]
+    scores: dict[tuple[str, float], list[float]] = {}
+    for row in grid:
+        if row["diverged"]:
+            scores.setdefault((row["label"], row["learning_rate"]), []).append(row["sampled_return"])
+    text += ["| agent | " + " | ".join(f"{rate:g}" for rate in plan["rates"]) + " | picked |"]
+    text += ["|---" * (len(plan["rates"]) + 2) + "|"]
+    for label, picked in rates.items():
+        cells = [f"{float(iqm(np.array(scores[label, rate]))):.3g}" for rate in plan["rates"]]
+        text.append(f"| {label} | " + " | ".join(cells) + f" | {picked:g} |")
+    path.write_text("\n".join(text) + "\n")
+
+
+def better(found: dict[str, dict[int, np.ndarray]]) -> Callable[[str, int], str]:
+    """Return what fills the table of probabilities that lf-cs ends higher than an agent at the same R."""
+
+    def fill(label: str, r: int) -> str:
+        if label == "lf-cs" or r not in found["lf-cs"]:
+            return ""
+        value, low, high = probability_of_improvement(found["lf-cs"][r], found[label][r])
+        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+    return fill
+
+
+def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
+    """Draw every figure of the report into a folder."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    colour = {label: f"C{i}" for i, label in enumerate(labels)}
+    found, bad = finals(rows), diverged(rows)
+
+    figure, axis = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    for label, by_r in found.items():
+        r = sorted(by_r)
+        bounds = np.array([bootstrap_interval(by_r[x]) for x in r])
+        axis.plot(r, [float(iqm(by_r[x])) for x in r], "o-", color=colour[label], label=label)
+        axis.fill_between(r, *bounds.T, color=colour[label], alpha=0.15, linewidth=0)
+    _finish(figure, axis, folder / "replays.png", "replays R", "final return, IQM and 95 % interval", log=True)
+
+    figure, axis = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
+    for label, counts in bad.items():
+        r = sorted(counts)
+        axis.plot(r, [counts[x][0] / counts[x][1] for x in r], "o-", color=colour[label], label=label)
+    _finish(figure, axis, folder / "divergence.png", "replays R", "share of runs that diverged", log=True)
+
+    replays = sorted({row["replays"] for row in rows})
+    figure, axes = pyplot.subplots(
+        1, len(replays), figsize=(3 * len(replays) + 1, 3.4), layout="constrained", sharey=True, squeeze=False
+    )
+    for axis, r in zip(axes[0], replays, strict=True):
+        for label in labels:
+            steps, curves = curves_of(rows, label, r, "step")
+            if len(curves):
+                _band(axis, steps, curves, colour[label], label)
+        if published and published.exists():
+            _published(axis, published)
+        axis.set_title(f"R = {r}")
+        axis.set_xlabel("environment steps")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("return, sampled actions")
+    axes[0, 0].legend(frameon=False, fontsize=7)
+    figure.savefig(folder / "curves.png", dpi=120)
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
+    for axis, key, name in zip(axes, ("weight_updates", "seconds"), ("weight updates", "seconds"), strict=True):
+        for label, by_r in found.items():
+            at = [_median(rows, label, r, key) for r in sorted(by_r)]
+            axis.plot(at, [float(iqm(by_r[r])) for r in sorted(by_r)], "o-", color=colour[label], label=label)
+        axis.set_xscale("log")
+        axis.set_xlabel(f"{name} of a run")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("final return, IQM")
+    axes[0].legend(frameon=False, fontsize=7)
+    figure.savefig(folder / "cost.png", dpi=120)
+
+
+def curves_of(rows: Rows, label: str, replays: int, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return evaluation points and sampled returns [seeds, points] of all runs that have every point."""
+    runs: dict[int, list[tuple[float, float]]] = {}
+    for row in rows:
+        if (row["label"], row["replays"]) == (label, replays):
+            runs.setdefault(row["seed"], []).append((row[key], row["sampled_return"]))
+    longest = max(map(len, runs.values()), default=0)
+    whole = [np.array(run) for run in runs.values() if len(run) == longest]
+    if not whole:
+        return np.empty(0), np.empty((0, 0))
+    return whole[0][:, 0], np.stack([run[:, 1] for run in whole])
+
+
+def _median(rows: Rows, label: str, replays: int, key: str) -> float:
+    return float(np.median([x[key] for x in rows if x["diverged"] and (x["label"], x["replays"]) == (label, replays)]))
+
+
+def _band(axis: Any, steps: np.ndarray, curves: np.ndarray, colour: str, label: str) -> None:
+    """Draw the interquartile mean over seeds with its bootstrap interval at every point."""
+    bounds = np.array([bootstrap_interval(column, rounds=1000) for column in curves.T])
+    axis.plot(steps, iqm(curves.T), color=colour, label=f"{label} ({len(curves)} seeds)")
+    axis.fill_between(steps, *bounds.T, color=colour, alpha=0.15, linewidth=0)
+
+
+def _published(axis: Any, path: Path) -> None:
+    """Draw the published curves of Figure 1c behind ours."""
+    lines = [line.split(",") for line in path.read_text().splitlines() if not line.startswith("#")]
+    header, points = lines[0], np.array(lines[1:], dtype=float)
+    for column, style in (("lf_cs_mean", "--"), ("e_prop_mean", ":")):
+        values = points[:, header.index(column)]
+        axis.plot(
+            100 * points[:, 0], values, f"k{style}", alpha=0.5, label="published " + column[:-5].replace("_", "-")
+        )
+
+
+def _finish(figure: Any, axis: Any, path: Path, x: str, y: str, log: bool) -> None:
+    if log:
+        axis.set_xscale("log", base=2)
+    axis.set(xlabel=x, ylabel=y)
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
