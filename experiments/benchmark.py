@@ -100,7 +100,8 @@ def spread(name: str, values: list[float]) -> dict[str, float]:
 def agent_cost(agent: str, windows: int) -> tuple[float, float, float]:
     """Return microseconds and updates per environment step of an agent on CartPole, and the process's growth in MiB."""
     torch.set_num_threads(1)
-    config = build_config("CartPole-v1", agent, steps=10**9, experiment=cartpole.SETTINGS)
+    alone = {"train.env_workers": "0"}  # a process of a pool may have no children
+    config = build_config("CartPole-v1", agent, steps=10**9, overrides=alone, experiment=cartpole.SETTINGS)
     before = high_water() if LINUX else math.nan
     with closing(make_trainer(config)) as trainer:
         trainer.rollout.refresh(0)

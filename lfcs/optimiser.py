@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,10 @@ class Adam:
         self.weights, self.steps = weights, 0
         self.first, self.second = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
         self.step = self._step_compiled if weights[0].device.type == "cpu" else self._step_tensors
-        self.flat = [[part.view(-1) for part in parts] for parts in (weights, self.first, self.second)]
+        self.flat: list[tuple[np.ndarray, ...]] = []
+        if weights[0].device.type == "cpu":
+            parts = zip(weights, self.first, self.second, strict=True)
+            self.flat = [tuple(part.view(-1).numpy() for part in of_one) for of_one in parts]
 
     def _debias(self) -> tuple[float, float]:
         """Count a step; return 1 - β₁ᵗ and (1 - β₂ᵗ)^-½."""
@@ -39,15 +43,15 @@ class Adam:
 
     def _step_compiled(self, gradients: tuple[Tensor, ...], rates: tuple[float, ...], max_norm: float) -> Tensor:
         """Ascend at one learning rate for each tensor; returns the global norm of the gradients before clipping."""
-        arrays = [g.contiguous().view(-1).numpy() for g in gradients]
+        arrays = [g.reshape(-1).numpy() for g in gradients]
         kind = arrays[0].dtype.type
+        constants = kind(BETA_1), kind(BETA_2)
         norm = math.sqrt(sum(float(kernels.squared_norm(g)) for g in arrays))
         first, second = self._debias()
         scale = kind(min(1.0, max_norm / (norm + 1e-6)))
-        for g, rate, *parts in zip(arrays, rates, *self.flat, strict=True):
-            w, m, v = (part.numpy() for part in parts)
-            kernels.adam(w, g, m, v, scale, kind(rate / first), kind(BETA_1), kind(BETA_2), kind(second), kind(EPS))
-        return torch.tensor(norm, dtype=gradients[0].dtype)
+        for g, rate, (w, m, v) in zip(arrays, rates, self.flat, strict=True):
+            kernels.adam(w, g, m, v, scale, kind(rate / first), *constants, kind(second), kind(EPS))
+        return torch.scalar_tensor(norm, dtype=gradients[0].dtype)
 
     def _step_tensors(self, gradients: tuple[Tensor, ...], rates: tuple[float, ...], max_norm: float) -> Tensor:
         """See :meth:`_step_compiled`; does not wait for the device."""

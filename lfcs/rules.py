@@ -166,8 +166,7 @@ def mask_sided(rho: Tensor, advantage: Tensor, eps: float) -> Tensor:
     Raises ValueError on unequal shapes. Source: [S17] eq. (7).
     """
     _same_shape(rho=rho, advantage=advantage)
-    open_ = torch.where(advantage > 0, rho < 1.0 + eps, (rho > 1.0 - eps) | (advantage == 0))
-    return open_.to(rho.dtype)
+    return (torch.sign(advantage) * (rho - 1.0) < eps).to(rho.dtype)
 
 
 def td_error(r_t: Tensor, v_t: Tensor, v_tp1: Tensor, gamma: float) -> Tensor:
