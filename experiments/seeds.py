@@ -115,26 +115,39 @@ def draw(curves: Path, picture: Path, title: str, published: Path) -> None:
     figure.savefig(picture, dpi=130)
 
 
+def run_experiment(
+    experiment: dict[str, Any],
+    agents: list[str],
+    seeds: list[int],
+    jobs: int,
+    runs: Path,
+    curves: Path,
+    engine: str = "fused",
+) -> None:
+    """Run what is missing of an experiment, ``jobs`` side by side; print the table, write curves and picture."""
+    alone = {"train.env_workers": "0"}  # the runs already share the cores; results do not depend on workers
+    configs = [
+        build_config(experiment["env"], agent, seed=seed, engine=engine, overrides=alone, experiment=experiment)
+        for agent in agents
+        for seed in seeds
+    ]
+    run_dirs = [runs / experiment["name"] / f"{c.agent}_seed{c.seed}" for c in configs]
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        summaries = list(pool.map(finish, configs, run_dirs))
+    print(table(summaries))
+    write_curves(curves, list(zip(summaries, run_dirs, strict=True)))
+    published = RESULTS / f"{experiment['name']}_published.csv"
+    draw(curves, curves.with_suffix(".png"), experiment["env"], published)
+    print(f"\ncurves: {curves}, {curves.with_suffix('.png')}; TensorBoard: lfcs watch {runs / experiment['name']}")
+
+
 def main(args: argparse.Namespace) -> None:
     """Run what is missing, then print the table and write curves and picture."""
     experiment = experiments.find(args.experiment)
     if experiment is None:
         raise UserError(f"no experiment {args.experiment!r}{nearest(args.experiment, ['cartpole', 'acrobot', 'pong'])}")
-    name, env = experiment["name"], experiment["env"]
-    alone = {"train.env_workers": "0"}  # the runs already share the cores; results do not depend on workers
-    configs = [
-        build_config(env, agent, seed=seed, engine=args.engine, overrides=alone, experiment=experiment)
-        for agent in args.agents
-        for seed in args.seeds
-    ]
-    run_dirs = [args.runs / name / f"{c.agent}_seed{c.seed}" for c in configs]
-    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
-        summaries = list(pool.map(finish, configs, run_dirs))
-    print(table(summaries))
-    curves = args.out / f"{name}.csv"
-    write_curves(curves, list(zip(summaries, run_dirs, strict=True)))
-    draw(curves, curves.with_suffix(".png"), env, RESULTS / f"{name}_published.csv")
-    print(f"\ncurves: {curves}, {curves.with_suffix('.png')}; TensorBoard: lfcs watch {args.runs / name}")
+    curves = args.out / f"{experiment['name']}.csv"
+    run_experiment(experiment, args.agents, args.seeds, args.jobs, args.runs, curves, args.engine)
 
 
 if __name__ == "__main__":

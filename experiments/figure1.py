@@ -1,0 +1,29 @@
+"""lf-cs against e-prop on pong-100, 10 seeds, with the published curves of Capone & Muratore (2024), Figure 1c, behind.
+
+    python -m experiments.figure1 [--jobs N] [--seeds ...]
+
+Safe to kill and start again. Writes figure1.csv and figure1.png.
+"""
+
+import argparse
+from pathlib import Path
+
+from experiments import pong
+from experiments.seeds import RESULTS, run_experiment
+from lfcs.cli import guarded
+
+SEEDS = list(range(10, 20))
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run what is missing, then print the table and draw."""
+    run_experiment(pong.SETTINGS, ["lf-cs", "e-prop"], args.seeds, args.jobs, args.runs, args.out / "figure1.csv")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--runs", type=Path, default=Path("runs/figure1"), help="where run directories go")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where curves and picture go")
+    raise SystemExit(guarded(main, parser.parse_args()))

@@ -1,0 +1,134 @@
+"""Comparisons: what is run, what is picked, what the report says; cut short and started again."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from experiments import comparison, report
+from experiments.compare_replay import COMPARISONS
+from lfcs import cli
+from lfcs.errors import UserError
+
+PLAN = {
+    "experiment": "cartpole", "steps": 512, "replays": [1, 2], "seeds": [1, 2], "grid_seeds": [5], "grid_replays": 1,
+    "rates": [0.001, 0.01],
+    "agents": {
+        "lf-cs": {"agent": "lf-cs"},
+        "slow": {"agent": "lf-cs", "settings": {"rule.tau_f": 16}, "replays": [2]},
+        "wild": {"agent": "importance", "settings": {"rule.max_grad_norm": 1e9}, "replays": [2]},
+    },
+    "settings": {
+        "network.neurons": 8, "train.num_envs": 4, "rule.window": 16, "rule.tau_s": 16, "train.final_episodes": 4,
+        "train.eval_every": 200, "train.eval_episodes": 2, "train.checkpoint_every": 200,
+    },
+}  # fmt: skip
+
+
+def result(label, replays, seed, score, diverged="no"):
+    """Return the last row of a made-up run."""
+    return {
+        "label": label, "replays": replays, "seed": seed, "learning_rate": 0.01, "step": 1000, "seconds": 2.0,
+        "weight_updates": 50.0, "training_return": "", "greedy_return": score + 1, "sampled_return": score,
+        "diverged": diverged,
+    }  # fmt: skip
+
+
+def made_up():
+    rows = [result("lf-cs", r, seed, 100.0 if r == 1 else 90.0) for r in (1, 16) for seed in range(4)]
+    rows += [result("naive", 1, seed, 120.0) for seed in range(4)]
+    return rows + [result("naive", 16, seed, 20.0, "lost what it had learned") for seed in range(4)]
+
+
+def test_plans_are_whole_and_their_agents_exist(tmp_path):
+    for name, plan in COMPARISONS.items():
+        assert set(plan) == comparison.NEEDED
+        jobs = comparison.grid(plan, tmp_path) + comparison.reported(
+            plan, tmp_path, dict.fromkeys(plan["agents"], 0.01)
+        )
+        assert len({job.run_dir for job in jobs}) == len(jobs), name
+        assert not set(plan["seeds"]) & set(plan["grid_seeds"])
+
+
+def test_runs_have_the_settings_of_experiment_agent_and_plan(tmp_path):
+    job = comparison.make_job(PLAN, tmp_path, "slow", 2, 7, 0.02)
+    rule = job.config.rule
+    assert (job.config.seed, job.config.agent, rule.replays, rule.tau_f, rule.lr_readout) == (7, "lf-cs", 2, 16, 0.02)
+    assert rule.lr_hidden == pytest.approx(0.02 * 1e-4 / 1e-2)  # its share in the experiment's settings
+    assert job.config.network.neurons == 8 and rule.gamma == 0.98  # the plan's, and the experiment's
+
+
+def test_the_rate_with_the_best_grid_is_picked(tmp_path):
+    jobs = comparison.grid(PLAN | {"grid_seeds": [5, 6]}, tmp_path)
+    results = {job: {"mean_return_sampled": 10.0 if job.rate == 0.001 else job.seed} for job in jobs}
+    assert comparison.pick(jobs, results) == {"lf-cs": 0.001, "slow": 0.001, "wild": 0.001}
+    results = {job: {"mean_return_sampled": job.rate * (1 if job.label == "slow" else -1)} for job in jobs}
+    assert comparison.pick(jobs, results) == {"lf-cs": 0.001, "slow": 0.01, "wild": 0.001}
+
+
+def test_findings_say_what_the_numbers_say():
+    text = "\n".join(report.findings(made_up()))
+    assert "**lf-cs**: best at R = 1 (100); at R = 16 90, 10.0 % below its best; diverged up to R = 16: 0 of 8" in text
+    assert "**naive**: best at R = 1 (120); at R = 16 20, 83.3 % below its best; diverged up to R = 16: 4 of 8" in text
+    assert "At R = 1, naive does better than lf-cs: 120 against 100" in text and "At R = 16" not in text
+
+
+def test_report_and_figures_hold_every_agent(tmp_path):
+    rows = made_up()
+    plan = PLAN | {"rates": [0.01], "agents": {"lf-cs": {}, "naive": {}}}
+    report.write_report(tmp_path / "report.md", "tiny", plan, {"lf-cs": 0.01, "naive": 0.01}, rows, rows)
+    text = (tmp_path / "report.md").read_text()
+    assert "| naive | 120 [120, 120] | 20 [20, 20] |" in text and "| naive | 0 of 4 | 4 of 4 |" in text
+    assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
+    assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
+    report.draw_all(tmp_path, rows)
+    for name in ("replays", "divergence", "curves", "cost"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
+def test_a_comparison_runs_is_cut_and_goes_on(tmp_path, capsys):
+    path, out = tmp_path / "tiny.json", tmp_path / "out"
+    path.write_text(json.dumps(PLAN))
+    assert cli.main(["compare", str(path), "--out", str(out), "--jobs", "2"]) == 0
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = [row for row in rows if row["diverged"]]
+    assert len(last) == 2 * (2 + 1 + 1) and all(row["step"] == "512" for row in last)
+    assert all(np.isfinite(float(row["sampled_return"])) and float(row["seconds"]) > 0 for row in rows)
+    assert [float(row["step"]) for row in rows[:3]] == [256.0, 448.0, 512.0]
+    assert "What was found" in (out / "report.md").read_text()
+    finished = sorted((out / "runs").rglob("summary.json"))
+    stamps = {p: p.stat().st_mtime_ns for p in finished}
+    scores = {p: json.loads(p.read_text())["mean_return"] for p in finished}
+    finished[0].unlink()  # as if cut after its last checkpoint
+    assert cli.main(["compare", str(path), "--out", str(out)]) == 0
+    assert {p for p in finished if p.stat().st_mtime_ns != stamps[p]} == {finished[0]}
+    assert json.loads(finished[0].read_text())["mean_return"] == scores[finished[0]]
+
+
+def test_a_run_whose_gradient_is_not_finite_counts_as_diverged(tmp_path):
+    plan = PLAN | {"settings": PLAN["settings"] | {"rule.max_grad_norm": 1e30}}
+    job = comparison.make_job(plan, tmp_path, "wild", 2, 1, 1e38)
+    summary = comparison.run_job(job.config, job.run_dir)
+    assert summary["diverged"] == "a gradient was not finite"
+    assert comparison.run_job(job.config, job.run_dir) == summary
+    assert list(comparison.rows_of(job, summary))[-1]["diverged"] == "a gradient was not finite"
+
+
+def test_bad_comparisons_are_one_line(tmp_path, capsys):
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text('{"steps": 3}')
+    for name, message in (
+        ("cartpol", "did you mean cartpole"),
+        (tmp_path / "a.json", "is not JSON"),
+        (tmp_path / "b.json", "must have exactly the keys agents, experiment"),
+        (tmp_path / "c.json", "No such file"),
+    ):
+        assert cli.main(["compare", str(name)]) == 1
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
+    with pytest.raises(UserError, match="no experiment 'nope'"):
+        comparison.make_job(PLAN | {"experiment": "nope"}, tmp_path, "lf-cs", 1, 1, 0.1)
