@@ -102,6 +102,8 @@ options = st.fixed_dictionaries(
         "rule__tau_f": st.integers(1, 12),
         "rule__tail": st.integers(0, 5),
         "rule__replays": st.integers(1, 3),
+        "agent": st.sampled_from(["lf-cs", "acer", "v-trace"]),
+        "replay__capacity": st.sampled_from([0, 0, 2]),
         "rule__normalise": st.booleans(),
     }
 )
