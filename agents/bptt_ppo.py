@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agents.lf_cs import LfCs
+from lfcs.engine import BpttEngine
 
 
 class BpttPpo(LfCs):
@@ -13,5 +14,5 @@ class BpttPpo(LfCs):
     """
 
     name = "bptt-ppo"
-    engine = "bptt"
+    engine = BpttEngine
     fixed = {"rule.mask": "sided"}

@@ -1,7 +1,7 @@
 """Peers from outside, where the extra ``peers`` is installed: Stable-Baselines3 PPO and sb3-contrib RecurrentPPO.
 
 Settings of PPO on CartPole are those of RL Baselines3 Zoo; the others are the libraries' defaults but for what is named
-here. Pong's four bytes are divided by 255, and PPO, which has no memory, sees the last two observations.
+here. PPO, which has no memory, sees Pong's last two observations.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ PEERS: dict[str, dict[str, dict[str, Any]]] = {
 def _wrapped(env_id: str, frames: int) -> gymnasium.Env:
     """Return an environment as a peer sees it."""
     env = gymnasium.make(env_id)
-    space: Any = env.observation_space
-    if space.dtype == np.uint8:
-        scaled = gymnasium.spaces.Box(0.0, 1.0, space.shape)
-        env = gymnasium.wrappers.TransformObservation(env, lambda obs: (obs / 255).astype(np.float32), scaled)
-        if frames > 1:
-            env = gymnasium.wrappers.FlattenObservation(gymnasium.wrappers.FrameStackObservation(env, frames))
-    return env
+    if frames == 1:
+        return env
+    return gymnasium.wrappers.FlattenObservation(gymnasium.wrappers.FrameStackObservation(env, frames))
+
+
+def _frames(peer: str, env_id: str) -> int:
+    return 2 if peer == "PPO" and env_id.startswith("Pong") else 1
 
 
 def make_peer(peer: str, env_id: str, seed: int) -> Any:
@@ -57,17 +57,16 @@ def make_peer(peer: str, env_id: str, seed: int) -> Any:
         if isinstance(value, str):
             start = float(value.removeprefix("linear "))
             settings[key] = lambda left, start=start: left * start
-    make, policy, frames = (PPO, "MlpPolicy", 2) if peer == "PPO" else (RecurrentPPO, "MlpLstmPolicy", 1)
-    vec = DummyVecEnv([lambda: _wrapped(env_id, frames)] * settings.pop("num_envs"))
+    make, policy = (PPO, "MlpPolicy") if peer == "PPO" else (RecurrentPPO, "MlpLstmPolicy")
+    vec = DummyVecEnv([lambda: _wrapped(env_id, _frames(peer, env_id))] * settings.pop("num_envs"))
     return make(policy, vec, seed=seed, device="cpu", **settings)
 
 
 class PeerPlayer:
     """A peer's policy as our evaluator plays it."""
 
-    def __init__(self, model: Any, env_id: str, frames: int, greedy: bool) -> None:
+    def __init__(self, model: Any, frames: int, greedy: bool) -> None:
         self.model, self.frames, self.greedy = model, frames, greedy
-        self.scale = 255.0 if gymnasium.make(env_id).observation_space.dtype == np.uint8 else 1.0
 
     def begin(self, batch: int) -> None:
         """Start an episode in every environment."""
@@ -76,8 +75,7 @@ class PeerPlayer:
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Return actions [B] for observations [B, ...]."""
-        now = (obs / self.scale).astype(np.float32)
-        self.past = ([*self.past, now] if self.past else [now] * self.frames)[-self.frames :]
+        self.past = ([*self.past, obs.copy()] if self.past else [obs.copy()] * self.frames)[-self.frames :]
         seen = np.concatenate(self.past, axis=1)
         action, self.state = self.model.predict(seen, self.state, self.starts, deterministic=self.greedy)
         self.starts = np.zeros(len(obs), dtype=bool)
@@ -94,7 +92,7 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
         return json.loads(path.read_text())
     if not INSTALLED:
         raise UserError("peers need the extra 'peers': make peers")
-    model, frames = make_peer(peer, env_id, seed), 2 if peer == "PPO" and env_id.startswith("Pong") else 1
+    model = make_peer(peer, env_id, seed)
     vec = envs.make_vec(env_id, MAX_BATCH)
     rows: list[dict[str, float]] = []
     spent, done = 0.0, 0
@@ -107,7 +105,7 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
         for greedy, name in ((True, "greedy_return"), (False, "sampled_return")):
             episodes = 100 if done >= steps else 20
             returns, _ = evaluate(
-                PeerPlayer(model, env_id, frames, greedy), vec, episodes, stream_seed(seed, "evaluation")
+                PeerPlayer(model, _frames(peer, env_id), greedy), vec, episodes, stream_seed(seed, "evaluation")
             )
             row[name] = float(returns.mean())
         rows.append(row)

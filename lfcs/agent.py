@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from lfcs import rules
 from lfcs.config import RuleConfig
+from lfcs.engine import Engine
 from lfcs.heads import Head, Judgement, make_head
+from lfcs.network import SpikingPolicy
 
 
 class Sample(NamedTuple):
@@ -31,7 +34,7 @@ class Agent:
     fixed: dict[
         str, str | int | float
     ] = {}  # settings the rule stands for; the name of another setting is that one's value
-    engine: str | None = None  # engine that the new policy needs; None is the run's
+    engine: Callable[[SpikingPolicy], Engine] | None = None  # what the new policy needs; None is the run's engine
     looks = False  # whether credit needs the ratios of the whole window before the first pass
 
     def __init__(self, rule: RuleConfig) -> None:

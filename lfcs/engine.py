@@ -239,11 +239,10 @@ def make_fused(policy: SpikingPolicy) -> Engine:
 
 
 ENGINES: dict[str, Callable[[SpikingPolicy], Engine]] = {"fused": make_fused, "snntorch": SnntorchEngine}
-LEARNING = ENGINES | {"bptt": BpttEngine}  # an agent may ask for one that is no choice of the run's
 
 
 def make_engine(name: str, policy: SpikingPolicy) -> Engine:
     """Return the named engine for a policy. Raises UserError on an unknown name."""
-    if name not in LEARNING:
+    if name not in ENGINES:
         raise UserError(f"unknown engine {name!r}{nearest(name, ENGINES)}; known: {', '.join(ENGINES)}")
-    return LEARNING[name](policy)
+    return ENGINES[name](policy)

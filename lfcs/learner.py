@@ -1,7 +1,8 @@
 """The new policy learns: R passes over a window of experience, an update every tau_f steps.
 
 A pass runs the new policy forward in time over the stored observations, from the state stored at the window's start,
-and updates it chunk by chunk from local eligibilities. No gradient flows through time and autograd is never used.
+and updates it chunk by chunk from local eligibilities. No gradient flows through time, except where an agent brings an
+engine of its own that does so.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ class Learner:
         """Replay experience R times; return the metrics of the last pass.
 
         Learning rates and entropy bonus are multiplied by final + (1 - final) · left, where ``left`` is the share of
-        the run still to come. The first pass is over ``traj``,
-        the others too or, where the replay keeps windows, each over one that it draws.
+        the run still to come. The first pass is over ``traj``, the others too or, where the replay keeps windows, each
+        over one that it draws.
         """
         self._fall(left)
         window, largest = traj, torch.zeros_like(traj.value[0, 0])

@@ -74,7 +74,7 @@ class Trainer:
         policy = SpikingPolicy(self.encoder.size, self.head.size, config.network, weights).to(self.device)
         self.reference = copy.deepcopy(policy)
         self.engine = make_engine(config.engine, self.reference)
-        learning = make_engine(agent.engine or config.engine, policy)
+        learning = agent.engine(policy) if agent.engine else make_engine(config.engine, policy)
         learner = OnlineLearner if config.rule.form == "online" else Learner
         draws = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
         replay = Replay(config.replay.capacity, draws) if config.replay.capacity else None
