@@ -184,8 +184,9 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
 
     def learn(env: str, windows: int, settings: dict[str, Any], of_peers: Iterable[str] = ()) -> None:
         row = ", ".join([env, *(f"{key.split('.')[1]}={value}" for key, value in settings.items() if key in SHOWN)])
-        speeds[row], compared = whole_learning(env, windows, settings, repeats, of_peers if INSTALLED else ())
-        peers.update(compared)
+        speeds[row], _ = whole_learning(env, windows, settings, repeats)
+        if INSTALLED and of_peers:
+            peers.update(whole_learning(env, windows, settings, repeats, of_peers)[1])
 
     learn("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, ["PPO"] if quick else PPOS)
     pong = PONG | {"train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10} if quick else PONG
