@@ -1,6 +1,6 @@
 """Which rule survives being replayed? Tasks x agents x replays x seeds, as literal settings.
 
-    lfcs compare cartpole|pong [--jobs N] [--peers]      (the same as python -m experiments.compare_replay)
+    lfcs compare cartpole|cartpole-parts|pong [--jobs N] [--peers]
     lfcs compare my_comparison.json                      a file with one dictionary of the form of those below
 
 ``agents`` maps a label to the agent and any settings of its own. Every label's learning rate is picked from ``rates``
@@ -32,6 +32,28 @@ COMPARISONS: dict[str, dict[str, Any]] = {
             "v-trace": {"agent": "v-trace"},
             # the control of "fast beats slow": one update per pass where lf-cs makes 16, so that 16 passes make as many
             "lf-cs slow": {"agent": "lf-cs", "settings": {"rule.tau_f": 64}, "replays": [16, 32]},
+        },
+        "settings": {},
+    },
+    # what lf-cs owes to each of its parts, at the learning rate that the comparison above picks
+    "cartpole-parts": {
+        "experiment": "cartpole",
+        "steps": 50_000,
+        "replays": [16],
+        "seeds": list(range(30, 35)),
+        "grid_seeds": [201],
+        "grid_replays": 1,
+        "rates": [3e-3],
+        "agents": {
+            "lf-cs": {"agent": "lf-cs"},
+            "two-sided mask": {"agent": "lf-cs", "settings": {"rule.mask": "two-sided"}},
+            "two-sided, pulled back": {"agent": "lf-cs", "settings": {"rule.mask": "two-sided", "rule.pull": 1.0}},
+            "sided, pulled back": {"agent": "lf-cs", "settings": {"rule.pull": 1.0}},
+            "no homeostasis": {"agent": "lf-cs", "settings": {"rule.homeostasis": 0.0}},
+            "no entropy bonus": {"agent": "lf-cs", "settings": {"rule.entropy": 0.0}},
+            "no critic in the hidden signal": {"agent": "lf-cs", "settings": {"rule.critic_share": 0.0}},
+            "advantages not normalised": {"agent": "lf-cs", "settings": {"rule.normalise": False}},
+            "random feedback": {"agent": "lf-cs", "settings": {"rule.feedback": "random"}},
         },
         "settings": {},
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import re
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
     "greedy_return", "sampled_return", "diverged",
 )  # fmt: skip
+
+
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: i
     config = build_config(
         experiment["env"], of_label["agent"], plan["steps"], seed, overrides=overrides, experiment=experiment
     )
-    name = f"{label.replace(' ', '-')}_R{replays}_lr{rate:g}_seed{seed}"
+    name = f"{re.sub('[^A-Za-z0-9.]+', '-', label)}_R{replays}_lr{rate:g}_seed{seed}"
     return Job(label, replays, seed, rate, config, root / "runs" / name)
 
 
@@ -141,9 +145,6 @@ def run_all(jobs: list[Job], processes: int, title: str) -> dict[Job, dict[str, 
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return {job: results[job] for job in jobs}
-
-
-BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}"
 
 
 def run_peers(plan: dict[str, Any], root: Path) -> dict[tuple[str, int], list[dict[str, float]]]:

@@ -50,6 +50,7 @@ class RuleConfig:
     replays: int = setting(4, "passes R over the window", low=1)
     eps: float = setting(0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6)
     mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
+    pull: float = setting(0.0, "lf-cs: restoring force on a ratio where the mask is closed", low=0.0)
     truncation: float = setting(10.0, "acer: largest ratio c of the truncated part", low=1.0)
     rho_bar: float = setting(1.0, "v-trace: largest ratio of a TD error and of the policy's update", low=1e-6)
     c_bar: float = setting(1.0, "v-trace: largest ratio in the trace of the targets", low=1e-6)

@@ -45,6 +45,18 @@ def test_the_two_sided_mask_by_hand():
     assert_close(got, torch.tensor([0.0, -2.0, 1.19, 0.0, 0.0, 0.0, 0.0]))
 
 
+def test_a_closed_mask_can_pull_the_ratio_back():
+    """With pull 2: at ρ = 1.3 the weight is -2 · 0.3 · 1.3, at ρ = 0.5 it is 2 · 0.5 · 0.5; within the band nothing."""
+    rho, advantage = torch.tensor([1.1, 1.3, 0.5]), torch.tensor([1.0, 1.0, 1.0])
+    got = AGENTS["lf-cs"](RuleConfig(mask="two-sided", pull=2.0)).weight(rho, advantage)
+    assert_close(got, torch.tensor([1.1, -0.78, 0.5]))
+    got = AGENTS["lf-cs"](RuleConfig(mask="sided", pull=2.0)).weight(rho, advantage)
+    assert_close(got, torch.tensor([1.1, -0.78, 0.5]))  # at ρ = 0.5 with A > 0 this mask is open: ρ A
+    free = torch.tensor([1.3], requires_grad=True)
+    (slope,) = torch.autograd.grad(-2.0 * (free - 1.0) ** 2 / 2, free)
+    assert_close(slope * free.detach(), torch.tensor([-0.78]))  # d/dW = slope · ρ · d log π/dW
+
+
 @pytest.mark.parametrize("name", ["naive-replay", "importance", "lf-cs", "v-trace"])
 def test_one_pass_on_the_policys_own_experience_is_e_prop(double, name):
     same = {"rule__replays": 1, "rule__tau_f": 12, "rule__tau_s": 12}
