@@ -166,15 +166,15 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
         bounds = np.array([bootstrap_interval(by_r[x]) for x in r])
         axis.plot(r, [float(iqm(by_r[x])) for x in r], "o-", color=colour[label], label=label)
         axis.fill_between(r, *bounds.T, color=colour[label], alpha=0.15, linewidth=0)
-    _finish(figure, axis, folder / "replays.png", "replays R", "final return, IQM and 95 % interval", log=True)
+    replays = sorted({row["replays"] for row in rows})
+    _finish(figure, axis, folder / "replays.png", replays, "final return, IQM and 95 % interval")
 
     figure, axis = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
     for label, counts in bad.items():
         r = sorted(counts)
         axis.plot(r, [counts[x][0] / counts[x][1] for x in r], "o-", color=colour[label], label=label)
-    _finish(figure, axis, folder / "divergence.png", "replays R", "share of runs that diverged", log=True)
+    _finish(figure, axis, folder / "divergence.png", replays, "share of runs that diverged")
 
-    replays = sorted({row["replays"] for row in rows})
     figure, axes = pyplot.subplots(
         1, len(replays), figsize=(3 * len(replays) + 1, 3.4), layout="constrained", sharey=True, squeeze=False
     )
@@ -240,10 +240,11 @@ def _published(axis: Any, path: Path) -> None:
         )
 
 
-def _finish(figure: Any, axis: Any, path: Path, x: str, y: str, log: bool) -> None:
-    if log:
-        axis.set_xscale("log", base=2)
-    axis.set(xlabel=x, ylabel=y)
-    axis.legend(frameon=False, fontsize=8)
+def _finish(figure: Any, axis: Any, path: Path, replays: list[int], y: str) -> None:
+    """Label an axis of numbers of replays and save the figure."""
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(replays, [str(r) for r in replays])
+    axis.set(xlabel="replays R", ylabel=y)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
