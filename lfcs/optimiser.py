@@ -44,7 +44,7 @@ class Adam:
     def _step_compiled(self, gradients: tuple[Tensor, ...], rates: tuple[float, ...], max_norm: float) -> Tensor:
         """Ascend at one learning rate for each tensor; returns the global norm of the gradients before clipping."""
         arrays = [g.reshape(-1).numpy() for g in gradients]
-        kind = arrays[0].dtype.type
+        kind: Any = arrays[0].dtype.type
         constants = kind(BETA_1), kind(BETA_2)
         norm = math.sqrt(sum(float(kernels.squared_norm(g)) for g in arrays))
         first, second = self._debias()

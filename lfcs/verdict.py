@@ -23,7 +23,8 @@ class Verdict:
 
     def __init__(self, total: int) -> None:
         self.span = SPAN * total
-        self.first = self.best = math.nan
+        self.first: float | None = None
+        self.best = -math.inf
         self.kept = self.open = 0  # steps at which the run last had what it had learned; and was open or doing well
         self.reason: str | None = None
 
@@ -32,8 +33,8 @@ class Verdict:
         value, entropy = metrics.get("rollout/ep_rew_mean", math.nan), metrics["train/entropy"]
         if math.isnan(value):
             return False
-        if math.isnan(self.first):
-            self.first = self.best = value
+        if self.first is None:
+            self.first = value
         self.best = max(self.best, value)
         gain = self.best - self.first
         if value >= self.best - gain / 2:
