@@ -16,7 +16,7 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Agent, Sample
 from lfcs.config import RuleConfig
-from lfcs.engine import Engine, Steps
+from lfcs.engine import Engine, Past, Steps
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingPolicy
 from lfcs.optimiser import Adam
@@ -53,34 +53,6 @@ def kl_estimate(rho: Tensor) -> Tensor:
     Source: Schulman, Approximating KL divergence (2020), estimator k3.
     """
     return (rho - 1.0 - rho.log()).mean()
-
-
-class Past:
-    """States by tick in one buffer, so that a chunk sees the ticks before it without copying them each time.
-
-    Memory is for the ``tail`` and some chunks of at most ``chunk`` ticks, however long the window.
-    """
-
-    def __init__(self, state: NetState, tail: int, chunk: int) -> None:
-        self.tail = tail
-        self.buffer = state.data.new_empty(max(tail, 1) + max(chunk, 4 * tail), *state.data.shape)
-        self.begin(state)
-
-    def begin(self, state: NetState) -> None:
-        """Forget everything but the state that comes before the next chunk."""
-        self.start, self.filled = state, 0
-
-    def extended(self, engine: Engine, x: Tensor, reset: Tensor, ticks: int) -> Steps:
-        """Run a chunk of steps; return what it gave, with the states of up to ``tail`` ticks before it."""
-        if self.filled + ticks > len(self.buffer):
-            kept = min(self.filled, max(self.tail, 1))
-            self.buffer[:kept] = self.buffer[self.filled - kept : self.filled].clone()
-            self.filled = kept
-        begin, self.filled = self.filled, self.filled + ticks
-        state = NetState(self.buffer[begin - 1], self.start.neurons) if begin else self.start
-        given = engine.run(x, state, reset, out=self.buffer[begin : self.filled])
-        seen = self.buffer[max(0, begin - self.tail) : self.filled]
-        return given._replace(states=NetState(seen, self.start.neurons))
 
 
 class Learner:

@@ -15,8 +15,8 @@ import torch
 
 from lfcs import rules
 from lfcs.agent import Sample
-from lfcs.engine import at_last_tick
-from lfcs.learner import Learner, Past, View, kl_estimate
+from lfcs.engine import Past, at_last_tick
+from lfcs.learner import Learner, View, kl_estimate
 from lfcs.network import NetState
 from lfcs.rollout import Trajectory
 
