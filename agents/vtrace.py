@@ -15,6 +15,7 @@ class VTrace(Agent):
     """
 
     name = "v-trace"
+    online = False  # its targets need the ratios of the steps to come
     looks = True
 
     def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import experiments
 from experiments.compare_replay import COMPARISONS
-from experiments.peers import PEERS, finish_peer
+from experiments.peers import INSTALLED, PEERS, finish_peer
 from experiments.report import draw_all, write_report
 from experiments.seeds import RESULTS, finish
 from lfcs.cli import build_config
@@ -33,8 +33,6 @@ COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
     "greedy_return", "sampled_return", "diverged",
 )  # fmt: skip
-
-
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}"
 
 
@@ -68,6 +66,14 @@ def load(name: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path} is not JSON") from None
     if not isinstance(plan, dict) or set(plan) != NEEDED:
         raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
+    kinds = {"experiment": str, "steps": int, "grid_replays": int, "agents": dict, "settings": dict}
+    for key, value in plan.items():
+        if not isinstance(value, kinds.get(key, list)) or (key != "settings" and not value):
+            raise UserError(f"{path}: {key} wants a non-empty {kinds.get(key, list).__name__}, got {value!r}")
+    if not all(isinstance(of_label, dict) and "agent" in of_label for of_label in plan["agents"].values()):
+        raise UserError(f"{path}: every entry of agents must name its agent")
+    if set(plan["seeds"]) & set(plan["grid_seeds"]):
+        raise UserError(f"{path}: seeds and grid_seeds must not share a seed")
     return path.stem, plan
 
 
@@ -147,6 +153,15 @@ def run_all(jobs: list[Job], processes: int, title: str) -> dict[Job, dict[str, 
     return {job: results[job] for job in jobs}
 
 
+def check_peers(plan: dict[str, Any]) -> None:
+    """Raise UserError where peers are not installed or have no settings for the plan's environment."""
+    experiment = experiments.find(plan["experiment"])
+    if not INSTALLED:
+        raise UserError("peers need the extra 'peers': make peers")
+    if experiment is None or experiment["env"] not in PEERS:
+        raise UserError(f"peers have no settings for experiment {plan['experiment']!r}; known: {', '.join(PEERS)}")
+
+
 def run_peers(plan: dict[str, Any], root: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
     """Train the peers on the plan's environment and seeds; return their evaluations. Raises UserError without them."""
     experiment = experiments.find(plan["experiment"])
@@ -175,7 +190,7 @@ def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
                 "diverged": "",
             }
     yield shared | {
-        "step": job.config.steps,
+        "step": min(summary["env_steps"], job.config.steps),
         "seconds": summary["seconds"],
         "weight_updates": summary["weight_updates"],
         "training_return": "",
@@ -197,6 +212,10 @@ def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
 def compare(name: str, processes: int, out: Path | None, peers: bool) -> None:
     """Run a comparison from where it stands; write results.csv, report.md and the figures."""
     name, plan = load(name)
+    if processes < 1:
+        raise UserError(f"--jobs must be at least 1, got {processes}")
+    if peers:  # before hours of runs
+        check_peers(plan)
     root = out or Path("runs/compare") / name
     tuning = grid(plan, root)
     tuned = run_all(tuning, processes, "learning rates")

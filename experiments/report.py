@@ -206,16 +206,16 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
 
 
 def curves_of(rows: Rows, label: str, replays: int, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return evaluation points and sampled returns [seeds, points] of all runs that have every point."""
+    """Return evaluation points and sampled returns [seeds, points]; a run that stopped early keeps its last return."""
     runs: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
         if (row["label"], row["replays"]) == (label, replays):
             runs.setdefault(row["seed"], []).append((row[key], row["sampled_return"]))
-    longest = max(map(len, runs.values()), default=0)
-    whole = [np.array(run) for run in runs.values() if len(run) == longest]
-    if not whole:
+    if not runs:
         return np.empty(0), np.empty((0, 0))
-    return whole[0][:, 0], np.stack([run[:, 1] for run in whole])
+    longest = max(runs.values(), key=len)
+    returns = [[y for _, y in run] + [run[-1][1]] * (len(longest) - len(run)) for run in runs.values()]
+    return np.array([x for x, _ in longest]), np.array(returns)
 
 
 def _median(rows: Rows, label: str, replays: int, key: str) -> float:

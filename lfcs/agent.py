@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ class Sample(NamedTuple):
     scale: Tensor  # one unit of ``advantage`` in units of the return
 
 
-class Agent:
+class Agent(ABC):
     """A learning rule: it goes along Σ_t error_t · d params_t/dW, by default error_t = weight_t d log π/d params."""
 
     name = ""
@@ -35,6 +36,7 @@ class Agent:
         str, str | int | float
     ] = {}  # settings the rule stands for; the name of another setting is that one's value
     engine: Callable[[SpikingPolicy], Engine] | None = None  # what the new policy needs; None is the run's engine
+    online = True  # whether the rule has an online form: local, and linear in an advantage of generalised estimation
     looks = False  # whether credit needs the ratios of the whole window before the first pass
 
     def __init__(self, rule: RuleConfig) -> None:
@@ -50,9 +52,9 @@ class Agent:
         advantage = rules.advantages(delta, ends, self.rule.gamma, self.rule.lam)
         return advantage, advantage + value
 
+    @abstractmethod
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return the factor of d log π_new(a_t) in the update, of the shape of ``rho``."""
-        raise NotImplementedError
 
     def error(self, sample: Sample) -> Tensor:
         """Return what the head's parameters should change by, [S, B, P]."""

@@ -130,6 +130,8 @@ class Config:
             raise UserError(f"rule.tau_s={rule.tau_s} must be a multiple of rule.window={rule.window}")
         if self.replay.burn_in >= rule.window:
             raise UserError(f"replay.burn_in={self.replay.burn_in} must be less than rule.window={rule.window}")
+        if self.replay.burn_in and not self.replay.capacity:
+            raise UserError("replay.burn_in is for older windows: it needs replay.capacity")
         if rule.form == "online":
             if self.replay.capacity:
                 raise UserError("rule.form=online uses every step once: it needs replay.capacity=0")

@@ -6,6 +6,7 @@ defines the network; the tests hold the others to it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -89,15 +90,15 @@ def at_last_tick(signal: Tensor, ticks: int, total: int) -> Tensor:
     return out
 
 
-class TickwiseEngine:
+class TickwiseEngine(ABC):
     """Time as a loop over single ticks; the gradient as one dense product. Runs on every device."""
 
     def __init__(self, policy: SpikingPolicy) -> None:
         self.policy, self.ticks = policy, policy.config.ticks
 
+    @abstractmethod
     def tick(self, x: Tensor, state: NetState) -> NetState:
         """Return the state one tick later, with input ``x`` [B, D]."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
@@ -112,9 +113,9 @@ class TickwiseEngine:
         by_tick = NetState(torch.stack(states, out=out), self.policy.config.neurons)
         return Steps(by_tick, *self.read(by_tick.at(slice(self.ticks - 1, None, self.ticks))))
 
+    @abstractmethod
     def read(self, states: NetState) -> tuple[Tensor, Tensor]:
         """Return the head's parameters [..., K] and the value [...] of states [...]."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def gradients(

@@ -126,11 +126,11 @@ class Learner:
 
     def _burnt_in(self, window: Trajectory, current: Trajectory) -> Trajectory:
         """Return a drawn window; the first steps of an older one only bring the neurons' state up to date."""
-        steps = self.burn_in
-        if window is current or not steps or len(window.action) <= steps:
+        if window is current or not self.burn_in:
             return window
-        states = self.engine.run(window.x[:steps], window.state, window.reset[:steps]).states
-        return after(window, steps, states.at(-1))
+        first = slice(0, self.burn_in)
+        states = self.engine.run(window.x[first], window.state, window.reset[first]).states
+        return after(window, self.burn_in, states.at(-1))
 
     def _recent(self, state: NetState) -> Past:
         """Return the buffer of recent states, beginning with ``state``."""

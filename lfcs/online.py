@@ -66,7 +66,8 @@ class OnlineLearner(Learner):
         remains = torch.ones_like(rho)  # (γλ)^{K-1-t}, or 0 where an episode ends between t and the chunk's end
         for t in range(len(rho) - 2, -1, -1):
             remains[t] = decay * remains[t + 1] * ~ends[t]
-        policy_error = self.agent.error(sample._replace(advantage=torch.ones_like(rho)))
+        ones, zeros = (self.agent.error(sample._replace(advantage=a)) for a in (torch.ones_like(rho), rho * 0.0))
+        policy_error = ones - zeros  # what the TD error multiplies; anything else an agent adds acts at once
         error = torch.cat((policy_error, torch.full_like(rho, self.rule.value)[..., None]), -1) * remains[..., None]
         signal = at_last_tick(rules.learning_signal(error, self._feedback()), self.ticks, len(states.data))
         post = rules.filter_backwards(signal, self.policy.config.kappa, self.resets) * self.policy.surrogate(states.mem)

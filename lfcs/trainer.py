@@ -66,6 +66,8 @@ class Trainer:
         self.eval_envs = make_vec(MAX_BATCH)
         self.envs = make_vec(config.train.num_envs)
         agent = make_agent(config.rule)
+        if config.rule.form == "online" and not agent.online:
+            raise UserError(f"agent {config.agent} has no online form: it needs rule.form=window")
         self.head = agent.head(self.envs.single_action_space)
         self.encoder = make_encoder(self.envs.single_observation_space)
         weights = torch.Generator().manual_seed(stream_seed(config.seed, "weights"))
@@ -139,10 +141,10 @@ class Trainer:
                     raise Interrupted(f"stopped at step {self.env_steps}; continue with: lfcs resume {run_dir}")
             self._checkpoint(run_dir)
             return self._finish(run_dir, monitor)
-        except Diverged as error:
+        except Diverged:
             self.verdict.reason = "a gradient was not finite"
             self._finish(run_dir, monitor)
-            raise error
+            raise
         finally:
             signal.signal(signal.SIGINT, previous)
             monitor.close()

@@ -118,14 +118,27 @@ def test_a_run_whose_gradient_is_not_finite_counts_as_diverged(tmp_path):
     assert list(comparison.rows_of(job, summary))[-1]["diverged"] == "a gradient was not finite"
 
 
+def test_a_run_that_stopped_early_stays_in_the_curves():
+    rows = [result("a", 1, 0, 10.0) | {"step": s, "diverged": ""} for s in (100, 200)] + [result("a", 1, 0, 30.0)]
+    rows += [result("a", 1, 1, 5.0, "a gradient was not finite") | {"step": 60}]
+    steps, curves = report.curves_of(rows, "a", 1, "step")
+    assert steps.tolist() == [100, 200, 1000] and curves.tolist() == [[10, 10, 30], [5, 5, 5]]
+
+
 def test_bad_comparisons_are_one_line(tmp_path, capsys):
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_text('{"steps": 3}')
+    (tmp_path / "d.json").write_text(json.dumps(PLAN | {"seeds": 3}))
+    (tmp_path / "e.json").write_text(json.dumps(PLAN | {"grid_seeds": [1]}))
+    (tmp_path / "f.json").write_text(json.dumps(PLAN | {"agents": {"lf-cs": {}}}))
     for name, message in (
         ("cartpol", "did you mean cartpole"),
         (tmp_path / "a.json", "is not JSON"),
         (tmp_path / "b.json", "must have exactly the keys agents, experiment"),
         (tmp_path / "c.json", "No such file"),
+        (tmp_path / "d.json", "seeds wants a non-empty list, got 3"),
+        (tmp_path / "e.json", "must not share a seed"),
+        (tmp_path / "f.json", "must name its agent"),
     ):
         assert cli.main(["compare", str(name)]) == 1
         err = capsys.readouterr().err

@@ -12,17 +12,17 @@ from lfcs.errors import UserError
 FORM = {"rule__mask": "two-sided", "rule__normalise": False, "rule__replays": 1}
 
 
-def summed_gradients(windows, **settings):
+def summed_gradients(windows, apart=0.0, **settings):
     """Return the sums of both gradients over windows with weights that do not move, as sums over steps."""
     trainer = small_trainer(
         rule__lr_hidden=0.0, rule__lr_readout=0.0, rule__homeostasis=0.0, rule__entropy=0.0, rule__tail=100,
         network__input_gain=4.0, rule__critic_share=0.5, encoder__kind="identity", **FORM, **settings,
     )  # fmt: skip
-    for name in ("reference", "learner"):
-        policy = getattr(trainer, name, None)
-        policy = policy if name == "reference" else policy.policy
-        with torch.no_grad():
-            policy.readout.normal_(generator=torch.Generator().manual_seed(1))
+    new = trainer.learner.policy
+    for policy in (trainer.reference, new):
+        policy.readout.normal_(generator=torch.Generator().manual_seed(1))
+    # another policy than the reference's, the same critic: ratios away from 1, some outside the band
+    new.readout[:-1] += apart * torch.randn(new.readout[:-1].shape, generator=torch.Generator().manual_seed(2))
     total, step = [0.0, 0.0], trainer.learner.optimiser.step
 
     def record(gradients, rates, max_norm):
@@ -47,6 +47,22 @@ def test_online_form_sums_to_the_forward_form_over_episodes(double, chunk, ticks
     for ours, expected, blind in zip(online, forward, without, strict=True):
         assert_close(ours, expected, rtol=0, atol=1e-10)
         assert (blind - expected).abs().max() > 1e-4  # a window alone does not see that far
+
+
+@pytest.mark.parametrize("agent", ["lf-cs", "importance", "naive-replay"])
+def test_away_from_the_reference_too_and_a_pull_acts_once(double, agent):
+    """A restoring force is no part of what the TD errors to come multiply."""
+    sizes = {"rule__tau_s": 24, "rule__pull": 1.0, "agent": agent, "apart": 0.3}
+    forward = summed_gradients(1, rule__window=24, rule__tau_f=24, **sizes)
+    online = summed_gradients(8, rule__window=3, rule__tau_f=3, rule__form="online", **sizes)
+    for ours, expected in zip(online, forward, strict=True):
+        assert_close(ours, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("agent", ["v-trace", "acer"])
+def test_agents_without_an_online_form_say_so(agent):
+    with pytest.raises(UserError, match="has no online form"):
+        small_trainer(agent=agent, rule__form="online", rule__tau_f=12, **FORM)
 
 
 def test_an_update_at_every_step_learns():

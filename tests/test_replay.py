@@ -73,6 +73,8 @@ def test_replaying_older_windows_changes_what_is_learned_and_burning_in_too():
 def test_bad_replay_settings_are_refused():
     with pytest.raises(UserError, match="burn_in"):
         small_trainer(replay__burn_in=12)
+    with pytest.raises(UserError, match=r"needs replay\.capacity"):
+        small_trainer(replay__burn_in=2)
 
 
 def test_divergence_instruments_by_hand():
