@@ -4,8 +4,9 @@
     lfcs compare my_comparison.json                      a file with one dictionary of the form of those below
 
 ``agents`` maps a label to the agent and any settings of its own. Every label's learning rate is picked from ``rates``
-by the same rule: the highest interquartile mean of the final sampled return at ``grid_replays`` passes, over
-``grid_seeds``, which are not reported. The hidden layer's rate keeps its share of it.
+by the same rule: the highest interquartile mean of the final sampled return after ``grid_steps`` at ``grid_replays``
+passes, over ``grid_seeds``, which are not reported. The hidden layer's rate keeps its share of it. ``peers`` are what
+``--peers`` adds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "seeds": list(range(10, 20)),
         "grid_seeds": [201, 202, 203],
         "grid_replays": 4,
+        "grid_steps": 50_000,
         "rates": [1e-3, 3e-3, 1e-2, 3e-2],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
@@ -34,6 +36,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
             "lf-cs slow": {"agent": "lf-cs", "settings": {"rule.tau_f": 64}, "replays": [16, 32]},
         },
         "settings": {},
+        "peers": ["PPO", "RecurrentPPO"],
     },
     # what lf-cs owes to each of its parts, at the learning rate that the comparison above picks
     "cartpole-parts": {
@@ -43,6 +46,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "seeds": list(range(30, 35)),
         "grid_seeds": [201],
         "grid_replays": 1,
+        "grid_steps": 50_000,
         "rates": [3e-3],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
@@ -56,6 +60,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
             "random feedback": {"agent": "lf-cs", "settings": {"rule.feedback": "random"}},
         },
         "settings": {},
+        "peers": [],
     },
     "pong": {
         "experiment": "pong",
@@ -64,6 +69,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "seeds": list(range(10, 15)),
         "grid_seeds": [201, 202],
         "grid_replays": 4,
+        "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
         "rates": [1e-3, 3e-3],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
@@ -71,7 +77,8 @@ COMPARISONS: dict[str, dict[str, Any]] = {
             "importance": {"agent": "importance"},
             "bptt-ppo": {"agent": "bptt-ppo", "settings": {"rule.tau_f": 20}},
         },
-        "settings": {},
+        "settings": {"train.eval_every": 50_000},
+        "peers": ["PPO"],  # RecurrentPPO takes half an hour a seed
     },
 }
 

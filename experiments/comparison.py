@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 import experiments
@@ -27,7 +28,8 @@ from lfcs.monitor import read_metrics
 from lfcs.stats import iqm
 
 NEEDED = {
-    "experiment", "steps", "replays", "seeds", "grid_seeds", "grid_replays", "rates", "agents", "settings",
+    "experiment", "steps", "replays", "seeds", "grid_seeds", "grid_replays", "grid_steps", "rates", "agents",
+    "settings", "peers",
 }  # fmt: skip
 COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
@@ -66,9 +68,9 @@ def load(name: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path} is not JSON") from None
     if not isinstance(plan, dict) or set(plan) != NEEDED:
         raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
-    kinds = {"experiment": str, "steps": int, "grid_replays": int, "agents": dict, "settings": dict}
+    kinds = {"experiment": str, "steps": int, "grid_replays": int, "grid_steps": int, "agents": dict, "settings": dict}
     for key, value in plan.items():
-        if not isinstance(value, kinds.get(key, list)) or (key != "settings" and not value):
+        if not isinstance(value, kinds.get(key, list)) or (key not in ("settings", "peers") and not value):
             raise UserError(f"{path}: {key} wants a non-empty {kinds.get(key, list).__name__}, got {value!r}")
     if not all(isinstance(of_label, dict) and "agent" in of_label for of_label in plan["agents"].values()):
         raise UserError(f"{path}: every entry of agents must name its agent")
@@ -77,7 +79,7 @@ def load(name: str) -> tuple[str, dict[str, Any]]:
     return path.stem, plan
 
 
-def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: int, rate: float) -> Job:
+def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: int, rate: float, steps: int) -> Job:
     """Return a run of a comparison. Raises UserError on settings that do not fit."""
     experiment = experiments.find(plan["experiment"])
     if experiment is None:
@@ -87,9 +89,7 @@ def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: i
     share = tuned["rule.lr_hidden"] / tuned["rule.lr_readout"]
     overrides = {"train.env_workers": "0", "rule.replays": replays} | plan["settings"] | of_label.get("settings", {})
     overrides |= {"rule.lr_readout": rate, "rule.lr_hidden": rate * share}
-    config = build_config(
-        experiment["env"], of_label["agent"], plan["steps"], seed, overrides=overrides, experiment=experiment
-    )
+    config = build_config(experiment["env"], of_label["agent"], steps, seed, overrides=overrides, experiment=experiment)
     name = f"{re.sub('[^A-Za-z0-9.]+', '-', label)}_R{replays}_lr{rate:g}_seed{seed}"
     return Job(label, replays, seed, rate, config, root / "runs" / name)
 
@@ -97,7 +97,7 @@ def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: i
 def grid(plan: dict[str, Any], root: Path) -> list[Job]:
     """Return the runs from which learning rates are picked."""
     return [
-        make_job(plan, root, label, plan["grid_replays"], seed, rate)
+        make_job(plan, root, label, plan["grid_replays"], seed, rate, plan["grid_steps"])
         for label in plan["agents"]
         for rate in plan["rates"]
         for seed in plan["grid_seeds"]
@@ -119,7 +119,7 @@ def pick(jobs: list[Job], results: dict[Job, dict[str, Any]]) -> dict[str, float
 def reported(plan: dict[str, Any], root: Path, rates: dict[str, float]) -> list[Job]:
     """Return the runs that are reported."""
     return [
-        make_job(plan, root, label, replays, seed, rates[label])
+        make_job(plan, root, label, replays, seed, rates[label], plan["steps"])
         for seed in plan["seeds"]  # the outer loop, so that what is cut short holds whole seeds
         for label, of_label in plan["agents"].items()
         for replays in of_label.get("replays", plan["replays"])
@@ -154,25 +154,29 @@ def run_all(jobs: list[Job], processes: int, title: str) -> dict[Job, dict[str, 
 
 
 def check_peers(plan: dict[str, Any]) -> None:
-    """Raise UserError where peers are not installed or have no settings for the plan's environment."""
+    """Raise UserError where the plan's peers are not installed or have no settings for its environment."""
     experiment = experiments.find(plan["experiment"])
     if not INSTALLED:
         raise UserError("peers need the extra 'peers': make peers")
-    if experiment is None or experiment["env"] not in PEERS:
-        raise UserError(f"peers have no settings for experiment {plan['experiment']!r}; known: {', '.join(PEERS)}")
+    known = PEERS.get(experiment["env"], {}) if experiment else {}
+    if not plan["peers"] or set(plan["peers"]) - set(known):
+        raise UserError(f"no peers {plan['peers']} for {plan['experiment']!r}; known: {', '.join(known) or 'none'}")
 
 
-def run_peers(plan: dict[str, Any], root: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
-    """Train the peers on the plan's environment and seeds; return their evaluations. Raises UserError without them."""
+def run_peers(plan: dict[str, Any], root: Path, processes: int) -> dict[tuple[str, int], list[dict[str, float]]]:
+    """Train the plan's peers on its environment and seeds, ``processes`` at a time; return their evaluations."""
     experiment = experiments.find(plan["experiment"])
     env = experiment["env"] if experiment else ""
-    every = build_config(env, experiment=experiment).train.eval_every
-    found = {}
-    for peer in PEERS.get(env, {}):
-        for seed in tqdm(plan["seeds"], desc=peer):
-            run_dir = root / "runs" / f"{peer}_seed{seed}"
-            found[peer, seed] = finish_peer(peer, env, seed, plan["steps"], every, run_dir)
-    return found
+    every = build_config(env, overrides=plan["settings"], experiment=experiment).train.eval_every
+    wanted = [(peer, seed) for seed in plan["seeds"] for peer in plan["peers"]]
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        runs = [
+            pool.submit(finish_peer, peer, env, seed, plan["steps"], every, root / "runs" / f"{peer}_seed{seed}")
+            for peer, seed in wanted
+        ]
+        return {key: run.result() for key, run in tqdm(list(zip(wanted, runs, strict=True)), desc="peers")}
 
 
 def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -224,7 +228,7 @@ def compare(name: str, processes: int, out: Path | None, peers: bool) -> None:
     results = run_all(jobs, processes, "comparison")
     rows = [row for job in jobs for row in rows_of(job, results[job])]
     if peers:
-        for (peer, seed), found in run_peers(plan, root).items():
+        for (peer, seed), found in run_peers(plan, root, processes).items():
             shared = {"label": peer, "replays": 1, "seed": seed, "learning_rate": "", "training_return": ""}
             rows += [shared | row | {"diverged": "no" if row is found[-1] else ""} for row in found]
     write_results(root / "results.csv", rows)

@@ -48,9 +48,22 @@ def by_replays(rows: Rows, fill: Callable[[str, int], str]) -> list[str]:
     return lines
 
 
+def on_the_way(rows: Rows, key: str) -> list[str]:
+    """Return a table of the mean over seeds at each evaluation, with a row per label and number of replays."""
+    means = {}
+    for label, r in dict.fromkeys((row["label"], row["replays"]) for row in rows):
+        steps, curves = curves_of(rows, label, r, key)
+        means[label, r] = steps, curves.mean(axis=0)
+    steps = max((at for at, _ in means.values()), key=len)
+    lines = ["| agent | R | " + " | ".join(f"{step:,.0f}" for step in steps) + " |", "|---" * (len(steps) + 2) + "|"]
+    for (label, r), (_, scores) in means.items():
+        lines.append(f"| {label} | {r} | " + " | ".join(f"{score:.3g}" for score in scores) + " |")
+    return lines
+
+
 def findings(rows: Rows) -> list[str]:
     """Return what the numbers say of the claim that replay helps lf-cs and does not make it diverge."""
-    found, bad = finals(rows), diverged(rows)
+    found, greedy, bad = finals(rows), finals(rows, "greedy_return"), diverged(rows)
     out = []
     for label, by_r in found.items():
         means = {r: float(iqm(scores)) for r, scores in by_r.items()}
@@ -61,7 +74,8 @@ def findings(rows: Rows) -> list[str]:
         out.append(
             f"- **{label}**: best at R = {best} ({means[best]:.3g}); at R = {most} {means[most]:.3g}, "
             f"{100 * lost:.1f} % below its best; diverged up to R = 16: "
-            f"{sum(b for b, _ in up_to_16)} of {sum(n for _, n in up_to_16)} runs."
+            f"{sum(b for b, _ in up_to_16)} of {sum(n for _, n in up_to_16)} runs; "
+            f"median at R = {most}: {np.median(by_r[most]):.3g} sampled, {np.median(greedy[label][most]):.3g} greedy."
         )
     for r in sorted(found.get("lf-cs", {})):
         here = {label: float(iqm(by_r[r])) for label, by_r in found.items() if r in by_r}
@@ -123,8 +137,11 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
     ]
     if "lf-cs" in found:
         text += ["## Probability that lf-cs ends higher, at the same R", "", *by_replays(rows, better(found)), ""]
+    text += ["## On the way", "", "Mean over seeds at each evaluation, sampled actions:", ""]
+    text += [*on_the_way(rows, "sampled_return"), "", "Greedy actions:", "", *on_the_way(rows, "greedy_return"), ""]
     text += ["![learning curves](curves.png)", "", "## What it costs", "", *costs(rows), "", "![cost](cost.png)", ""]
-    text += ["## Learning rates", "", f"Picked at R = {plan['grid_replays']} on seeds {plan['grid_seeds']}.", ""]
+    at = f"R = {plan['grid_replays']}, after {plan['grid_steps']:,} steps, on seeds {plan['grid_seeds']}"
+    text += ["## Learning rates", "", f"Picked at {at}.", ""]
     scores: dict[tuple[str, float], list[float]] = {}
     for row in grid:
         if row["diverged"]:
@@ -180,7 +197,7 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
     )
     for axis, r in zip(axes[0], replays, strict=True):
         for label in labels:
-            steps, curves = curves_of(rows, label, r, "step")
+            steps, curves = curves_of(rows, label, r)
             if len(curves):
                 _band(axis, steps, curves, colour[label], label)
         if published and published.exists():
@@ -205,12 +222,12 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
     figure.savefig(folder / "cost.png", dpi=120)
 
 
-def curves_of(rows: Rows, label: str, replays: int, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return evaluation points and sampled returns [seeds, points]; a run that stopped early keeps its last return."""
+def curves_of(rows: Rows, label: str, replays: int, key: str = "sampled_return") -> tuple[np.ndarray, np.ndarray]:
+    """Return evaluation points and returns [seeds, points]; a run that stopped early keeps its last return."""
     runs: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
         if (row["label"], row["replays"]) == (label, replays):
-            runs.setdefault(row["seed"], []).append((row[key], row["sampled_return"]))
+            runs.setdefault(row["seed"], []).append((row["step"], row[key]))
     if not runs:
         return np.empty(0), np.empty((0, 0))
     longest = max(runs.values(), key=len)

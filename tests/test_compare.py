@@ -15,7 +15,7 @@ from lfcs.errors import UserError
 
 PLAN = {
     "experiment": "cartpole", "steps": 512, "replays": [1, 2], "seeds": [1, 2], "grid_seeds": [5], "grid_replays": 1,
-    "rates": [0.001, 0.01],
+    "grid_steps": 256, "rates": [0.001, 0.01], "peers": [],
     "agents": {
         "lf-cs": {"agent": "lf-cs"},
         "slow": {"agent": "lf-cs", "settings": {"rule.tau_f": 16}, "replays": [2]},
@@ -54,7 +54,7 @@ def test_plans_are_whole_and_their_agents_exist(tmp_path):
 
 
 def test_runs_have_the_settings_of_experiment_agent_and_plan(tmp_path):
-    job = comparison.make_job(PLAN, tmp_path, "slow", 2, 7, 0.02)
+    job = comparison.make_job(PLAN, tmp_path, "slow", 2, 7, 0.02, 512)
     rule = job.config.rule
     assert (job.config.seed, job.config.agent, rule.replays, rule.tau_f, rule.lr_readout) == (7, "lf-cs", 2, 16, 0.02)
     assert rule.lr_hidden == pytest.approx(0.02 * 1e-4 / 1e-2)  # its share in the experiment's settings
@@ -73,6 +73,7 @@ def test_findings_say_what_the_numbers_say():
     text = "\n".join(report.findings(made_up()))
     assert "**lf-cs**: best at R = 1 (100); at R = 16 90, 10.0 % below its best; diverged up to R = 16: 0 of 8" in text
     assert "**naive**: best at R = 1 (120); at R = 16 20, 83.3 % below its best; diverged up to R = 16: 4 of 8" in text
+    assert "of 8 runs; median at R = 16: 90 sampled, 91 greedy." in text
     assert "At R = 1, naive does better than lf-cs: 120 against 100" in text and "At R = 16" not in text
 
 
@@ -111,7 +112,7 @@ def test_a_comparison_runs_is_cut_and_goes_on(tmp_path, capsys):
 
 def test_a_run_whose_gradient_is_not_finite_counts_as_diverged(tmp_path):
     plan = PLAN | {"settings": PLAN["settings"] | {"rule.max_grad_norm": 1e30}}
-    job = comparison.make_job(plan, tmp_path, "wild", 2, 1, 1e38)
+    job = comparison.make_job(plan, tmp_path, "wild", 2, 1, 1e38, 512)
     summary = comparison.run_job(job.config, job.run_dir)
     assert summary["diverged"] == "a gradient was not finite"
     assert comparison.run_job(job.config, job.run_dir) == summary
@@ -121,8 +122,29 @@ def test_a_run_whose_gradient_is_not_finite_counts_as_diverged(tmp_path):
 def test_a_run_that_stopped_early_stays_in_the_curves():
     rows = [result("a", 1, 0, 10.0) | {"step": s, "diverged": ""} for s in (100, 200)] + [result("a", 1, 0, 30.0)]
     rows += [result("a", 1, 1, 5.0, "a gradient was not finite") | {"step": 60}]
-    steps, curves = report.curves_of(rows, "a", 1, "step")
+    steps, curves = report.curves_of(rows, "a", 1)
     assert steps.tolist() == [100, 200, 1000] and curves.tolist() == [[10, 10, 30], [5, 5, 5]]
+
+
+def test_the_table_on_the_way_has_the_mean_of_every_evaluation():
+    rows = [result("a", 1, seed, 10.0 * seed) | {"step": 500, "diverged": ""} for seed in (0, 1)]
+    rows += [result("a", 1, seed, 30.0) for seed in (0, 1)] + [result("b", 4, 0, 7.0)]
+    lines = report.on_the_way(rows, "greedy_return")
+    assert lines == ["| agent | R | 500 | 1,000 |", "|---|---|---|---|", "| a | 1 | 6 | 31 |", "| b | 4 | 8 |"]
+
+
+def test_peers_of_a_plan_must_exist(monkeypatch):
+    monkeypatch.setattr(comparison, "INSTALLED", True)
+    comparison.check_peers(PLAN | {"peers": ["PPO"]})
+    for plan in (PLAN, PLAN | {"peers": ["PP0"]}, PLAN | {"peers": ["PPO"], "experiment": "acrobot"}):
+        with pytest.raises(UserError, match="no peers"):
+            comparison.check_peers(plan)
+
+
+def test_the_grid_may_be_shorter_than_the_runs(tmp_path):
+    rates = dict.fromkeys(PLAN["agents"], 0.01)
+    assert {job.config.steps for job in comparison.grid(PLAN, tmp_path)} == {256}
+    assert {job.config.steps for job in comparison.reported(PLAN, tmp_path, rates)} == {512}
 
 
 def test_bad_comparisons_are_one_line(tmp_path, capsys):
@@ -144,4 +166,4 @@ def test_bad_comparisons_are_one_line(tmp_path, capsys):
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
     with pytest.raises(UserError, match="no experiment 'nope'"):
-        comparison.make_job(PLAN | {"experiment": "nope"}, tmp_path, "lf-cs", 1, 1, 0.1)
+        comparison.make_job(PLAN | {"experiment": "nope"}, tmp_path, "lf-cs", 1, 1, 0.1, 512)
