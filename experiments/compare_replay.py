@@ -1,6 +1,6 @@
 """Which rule survives being replayed? Tasks x agents x replays x seeds, as literal settings.
 
-    lfcs compare cartpole|cartpole-parts|pong [--jobs N] [--peers]
+    lfcs compare cartpole|cartpole-parts|pong|pong-parts [--jobs N] [--peers]
     lfcs compare my_comparison.json                      a file with one dictionary of the form of those below
 
 ``agents`` maps a label to the agent and any settings of its own. Every label's learning rate is picked from ``rates``
@@ -68,9 +68,9 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "replays": [1, 4, 16],
         "seeds": list(range(10, 15)),
         "grid_seeds": [201, 202],
-        "grid_replays": 4,
+        "grid_replays": 16,  # every rule has its best chance where replay is heaviest
         "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
-        "rates": [1e-3, 3e-3],
+        "rates": [3e-4, 1e-3, 3e-3],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
             "naive-replay": {"agent": "naive-replay"},
@@ -79,6 +79,25 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         },
         "settings": {"train.eval_every": 50_000},
         "peers": ["PPO"],  # RecurrentPPO takes half an hour a seed
+    },
+    "pong-parts": {
+        "experiment": "pong",
+        "steps": 250_000,
+        "replays": [10],
+        "seeds": list(range(30, 35)),
+        "grid_seeds": [201],
+        "grid_replays": 1,
+        "grid_steps": 2_000,
+        "rates": [1e-3],
+        "agents": {
+            "lf-cs": {"agent": "lf-cs"},
+            "homeostasis 1": {"agent": "lf-cs", "settings": {"rule.homeostasis": 1.0}},
+            "no homeostasis": {"agent": "lf-cs", "settings": {"rule.homeostasis": 0.0}},
+            "two-sided mask": {"agent": "lf-cs", "settings": {"rule.mask": "two-sided"}},
+            "two-sided, pulled back": {"agent": "lf-cs", "settings": {"rule.mask": "two-sided", "rule.pull": 1.0}},
+        },
+        "settings": {"train.eval_every": 50_000},
+        "peers": [],
     },
 }
 

@@ -28,6 +28,7 @@ SETTINGS = {
         "rule.lr_hidden": 1e-4,
         "rule.entropy": 0.01,
         "rule.entropy_final": 0.0,
+        "rule.homeostasis": 0.1,
     },
     "agents": {
         "e-prop": {"rule.lr_readout": 1e-2, "rule.lr_hidden": 5e-4},
