@@ -85,6 +85,23 @@ def findings(rows: Rows) -> list[str]:
     return out
 
 
+def against_peers(rows: Rows, peers: list[str]) -> list[str]:
+    """Return at how many of its evaluations lf-cs is above each peer, as means over seeds with sampled actions.
+
+    A peer's return between its own evaluations is interpolated, and before its first taken as that.
+    """
+    out = []
+    for peer in peers:
+        at, theirs = curves_of(rows, peer, 1)
+        for r in sorted(finals(rows).get("lf-cs", {})) if len(at) else []:
+            steps, ours = curves_of(rows, "lf-cs", r)
+            ahead = ours.mean(axis=0) > np.interp(steps, at, theirs.mean(axis=0))
+            text = f"- lf-cs at R = {r} is ahead of {peer} at {ahead.sum()} of {len(steps)} evaluations"
+            behind = ", ".join(f"{step:,.0f}" for step in steps[~ahead])
+            out.append(text + (f", not at {behind}." if behind else "."))
+    return out
+
+
 def costs(rows: Rows) -> list[str]:
     """Return what a run cost each agent: time per environment step, updates, and the return it ended with."""
     lines = [
@@ -117,6 +134,7 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
         "## What was found",
         "",
         *findings(rows),
+        *against_peers(rows, plan["peers"]),
         "",
         "## Final return",
         "",

@@ -77,6 +77,16 @@ def test_findings_say_what_the_numbers_say():
     assert "At R = 1, naive does better than lf-cs: 120 against 100" in text and "At R = 16" not in text
 
 
+def test_peers_are_met_at_every_evaluation():
+    rows = [result("lf-cs", 16, seed, score) for seed, score in enumerate((1.0, 5.0))]
+    rows += [result("lf-cs", 16, seed, 0.0) | {"step": 500, "diverged": ""} for seed in (0, 1)]
+    rows += [result("PPO", 1, 0, score) | {"step": step} for step, score in ((600, 0.5), (1100, 3.5))]  # 2.9 at 1,000
+    rows.sort(key=lambda row: row["step"])
+    assert report.against_peers(rows, ["PPO", "A2C"]) == [
+        "- lf-cs at R = 16 is ahead of PPO at 1 of 2 evaluations, not at 500."
+    ]
+
+
 def test_report_and_figures_hold_every_agent(tmp_path):
     rows = made_up()
     plan = PLAN | {"rates": [0.01], "agents": {"lf-cs": {}, "naive": {}}}
