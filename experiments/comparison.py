@@ -29,7 +29,7 @@ from lfcs.stats import iqm
 
 NEEDED = {
     "experiment", "steps", "replays", "seeds", "grid_seeds", "grid_replays", "grid_steps", "rates", "agents",
-    "settings", "peers",
+    "settings", "peers", "note",
 }  # fmt: skip
 COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
@@ -68,9 +68,10 @@ def load(name: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path} is not JSON") from None
     if not isinstance(plan, dict) or set(plan) != NEEDED:
         raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
-    kinds = {"experiment": str, "steps": int, "grid_replays": int, "grid_steps": int, "agents": dict, "settings": dict}
+    kinds = {"experiment": str, "note": str, "agents": dict, "settings": dict}
+    kinds |= dict.fromkeys(("steps", "grid_replays", "grid_steps"), int)
     for key, value in plan.items():
-        if not isinstance(value, kinds.get(key, list)) or (key not in ("settings", "peers") and not value):
+        if not isinstance(value, kinds.get(key, list)) or (key not in ("settings", "peers", "note") and not value):
             raise UserError(f"{path}: {key} wants a non-empty {kinds.get(key, list).__name__}, got {value!r}")
     if not all(isinstance(of_label, dict) and "agent" in of_label for of_label in plan["agents"].values()):
         raise UserError(f"{path}: every entry of agents must name its agent")

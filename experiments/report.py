@@ -130,6 +130,7 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
         f"{', '.join(map(str, plan['seeds']))}. Scores are of the final policy over 100 fresh episodes with sampled "
         "actions: interquartile mean over seeds and its 95 % bootstrap interval. Every agent has the same network, "
         "experience and number of environment steps. A run has diverged as defined in `lfcs/verdict.py`.",
+        plan["note"],
         "",
         "## What was found",
         "",

@@ -15,7 +15,7 @@ from lfcs.errors import UserError
 
 PLAN = {
     "experiment": "cartpole", "steps": 512, "replays": [1, 2], "seeds": [1, 2], "grid_seeds": [5], "grid_replays": 1,
-    "grid_steps": 256, "rates": [0.001, 0.01], "peers": [],
+    "grid_steps": 256, "rates": [0.001, 0.01], "peers": [], "note": "Said so.",
     "agents": {
         "lf-cs": {"agent": "lf-cs"},
         "slow": {"agent": "lf-cs", "settings": {"rule.tau_f": 16}, "replays": [2]},
@@ -92,6 +92,7 @@ def test_report_and_figures_hold_every_agent(tmp_path):
     plan = PLAN | {"rates": [0.01], "agents": {"lf-cs": {}, "naive": {}}}
     report.write_report(tmp_path / "report.md", "tiny", plan, {"lf-cs": 0.01, "naive": 0.01}, rows, rows)
     text = (tmp_path / "report.md").read_text()
+    assert "\nSaid so.\n" in text
     assert "| naive | 120 [120, 120] | 20 [20, 20] |" in text and "| naive | 0 of 4 | 4 of 4 |" in text
     assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
     assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
