@@ -68,8 +68,8 @@ def load(name: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path} is not JSON") from None
     if not isinstance(plan, dict) or set(plan) != NEEDED:
         raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
-    kinds = {"experiment": str, "note": str, "agents": dict, "settings": dict}
-    kinds |= dict.fromkeys(("steps", "grid_replays", "grid_steps"), int)
+    kinds: dict[str, type] = {key: int for key in ("steps", "grid_replays", "grid_steps")}
+    kinds |= {"experiment": str, "note": str, "agents": dict, "settings": dict}
     for key, value in plan.items():
         if not isinstance(value, kinds.get(key, list)) or (key not in ("settings", "peers", "note") and not value):
             raise UserError(f"{path}: {key} wants a non-empty {kinds.get(key, list).__name__}, got {value!r}")
