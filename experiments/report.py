@@ -124,7 +124,7 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
     text = [
         f"# Comparison: {name}",
         "",
-        f"    lfcs compare {name}",
+        f"    lfcs compare {name}" + (" --peers" if set(plan["peers"]) & set(found) else ""),
         "",
         f"Experiment {plan['experiment']}, {plan['steps']:,} environment steps a run, seeds "
         f"{', '.join(map(str, plan['seeds']))}. Scores are of the final policy over 100 fresh episodes with sampled "
