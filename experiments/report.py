@@ -79,9 +79,9 @@ def findings(rows: Rows) -> list[str]:
         )
     for r in sorted(found.get("lf-cs", {})):
         here = {label: float(iqm(by_r[r])) for label, by_r in found.items() if r in by_r}
-        first = max(here, key=lambda label: here[label])
-        if first != "lf-cs":
-            out.append(f"- At R = {r}, {first} does better than lf-cs: {here[first]:.3g} against {here['lf-cs']:.3g}.")
+        for label, mean in here.items():
+            if mean > here["lf-cs"]:
+                out.append(f"- At R = {r}, {label} does better than lf-cs: {mean:.3g} against {here['lf-cs']:.3g}.")
     return out
 
 
@@ -212,7 +212,7 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
     _finish(figure, axis, folder / "divergence.png", replays, "share of runs that diverged")
 
     figure, axes = pyplot.subplots(
-        1, len(replays), figsize=(3 * len(replays) + 1, 3.4), layout="constrained", sharey=True, squeeze=False
+        1, len(replays), figsize=(3 * len(replays) + 2, 3.4), layout="constrained", sharey=True, squeeze=False
     )
     for axis, r in zip(axes[0], replays, strict=True):
         for label in labels:
@@ -223,9 +223,11 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
             _published(axis, published)
         axis.set_title(f"R = {r}")
         axis.set_xlabel("environment steps")
+        axis.locator_params(axis="x", nbins=3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("return, sampled actions")
-    axes[0, 0].legend(frameon=False, fontsize=7)
+    named = {name: line for axis in axes[0] for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside right upper", frameon=False, fontsize=7)
     figure.savefig(folder / "curves.png", dpi=120)
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
