@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import multiprocessing
 import re
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ NEEDED = {
 }  # fmt: skip
 COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
-    "greedy_return", "sampled_return", "diverged",
+    "greedy_return", "sampled_return", "kl", "ess", "entropy", "diverged",
 )  # fmt: skip
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}"
 
@@ -181,9 +182,14 @@ def run_peers(plan: dict[str, Any], root: Path, processes: int) -> dict[tuple[st
 
 
 def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """Yield a row of results for each evaluation of a run; the last is of the final policy."""
+    """Yield a row of results for each evaluation of a run; the last is of the final policy.
+
+    KL(reference || new) after the last pass, effective sample size and entropy are of that window; in the last row they
+    are medians over windows, NaN where a run stopped in its first.
+    """
     shared = {"label": job.label, "replays": job.replays, "seed": job.seed, "learning_rate": job.rate}
-    for row in read_metrics(job.run_dir):
+    windows = read_metrics(job.run_dir)
+    for row in windows:
         if np.isfinite(row["eval/mean_reward"]) and row["step"] < job.config.steps:
             yield shared | {
                 "step": row["step"],
@@ -192,8 +198,15 @@ def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
                 "training_return": row["rollout/ep_rew_mean"],
                 "greedy_return": row["eval/mean_reward"],
                 "sampled_return": row["eval/mean_reward_sampled"],
+                "kl": row["train/approx_kl"],
+                "ess": row["train/ess"],
+                "entropy": row["train/entropy"],
                 "diverged": "",
             }
+    typical = {
+        key: float(np.median([row[key] for row in windows])) if windows else math.nan
+        for key in ("train/approx_kl", "train/ess", "train/entropy")
+    }
     yield shared | {
         "step": min(summary["env_steps"], job.config.steps),
         "seconds": summary["seconds"],
@@ -201,6 +214,9 @@ def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
         "training_return": "",
         "greedy_return": summary["mean_return"],
         "sampled_return": summary["mean_return_sampled"],
+        "kl": typical["train/approx_kl"],
+        "ess": typical["train/ess"],
+        "entropy": typical["train/entropy"],
         "diverged": summary["diverged"] or "no",
     }
 

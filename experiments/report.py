@@ -85,6 +85,20 @@ def findings(rows: Rows) -> list[str]:
     return out
 
 
+def steadiness(rows: Rows) -> list[str]:
+    """Return how far each agent's passes take the new policy from the reference, as medians over windows and seeds."""
+    last = [row for row in rows if row["diverged"] and "kl" in row]
+    lines = [
+        "| agent | R | KL(reference, new), nats | effective sample size | entropy, nats |",
+        "|---|---|---|---|---|",
+    ]
+    for label, r in dict.fromkeys((row["label"], row["replays"]) for row in last):
+        runs = [row for row in last if (row["label"], row["replays"]) == (label, r)]
+        cells = [f"{float(np.median([row[key] for row in runs])):.2g}" for key in ("kl", "ess", "entropy")]
+        lines.append(f"| {label} | {r} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def against_peers(rows: Rows, peers: list[str]) -> list[str]:
     """Return at how many of its evaluations lf-cs is above each peer, as means over seeds with sampled actions.
 
@@ -154,6 +168,8 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
         "![divergence against replays](divergence.png)",
         "",
     ]
+    text += ["## How far from the reference", "", "After the passes over a window; medians over windows and seeds.", ""]
+    text += [*steadiness(rows), ""]
     if "lf-cs" in found:
         text += ["## Probability that lf-cs ends higher, at the same R", "", *by_replays(rows, better(found)), ""]
     text += ["## On the way", "", "Mean over seeds at each evaluation, sampled actions:", ""]
