@@ -33,7 +33,7 @@ def result(label, replays, seed, score, diverged="no"):
     return {
         "label": label, "replays": replays, "seed": seed, "learning_rate": 0.01, "step": 1000, "seconds": 2.0,
         "weight_updates": 50.0, "training_return": "", "greedy_return": score + 1, "sampled_return": score,
-        "kl": 0.1 * replays, "ess": 0.9, "entropy": 0.5 + seed, "diverged": diverged,
+        "kl": 0.1 * replays, "ess": 0.9, "entropy": 0.5 + seed**2, "diverged": diverged,
     }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_report_and_figures_hold_every_agent(tmp_path):
     assert "\nSaid so.\n" in text
     assert "| naive | 120 [120, 120] | 20 [20, 20] |" in text and "| naive | 0 of 4 | 4 of 4 |" in text
     assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
-    assert "| naive | 16 | 1.6 | 0.9 | 2 |" in text  # seeds 0 to 3
+    assert "| naive | 16 | 1.6 | 0.9 | 3 |" in text  # seeds 0 to 3
     assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
     report.draw_all(tmp_path, rows)
     for name in ("replays", "divergence", "curves", "cost"):
