@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 import experiments
 from experiments.compare_replay import COMPARISONS
+from experiments.figures import draw_all
 from experiments.peers import INSTALLED, PEERS, finish_peer
-from experiments.report import draw_all, write_report
+from experiments.report import write_report
 from experiments.seeds import RESULTS, finish
 from lfcs.cli import build_config
 from lfcs.config import Config, settings

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import comparison, report
+from experiments import comparison, figures, report
 from experiments.compare_replay import COMPARISONS
 from lfcs import cli
 from lfcs.errors import UserError
@@ -97,7 +97,7 @@ def test_report_and_figures_hold_every_agent(tmp_path):
     assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
     assert "| naive | 16 | 1.6 | 0.9 | 3 |" in text  # seeds 0 to 3
     assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
-    report.draw_all(tmp_path, rows)
+    figures.draw_all(tmp_path, rows)
     for name in ("replays", "divergence", "curves", "cost"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
 
