@@ -185,8 +185,8 @@ def run_peers(plan: dict[str, Any], root: Path, processes: int) -> dict[tuple[st
 def rows_of(job: Job, summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """Yield a row of results for each evaluation of a run; the last is of the final policy.
 
-    KL(reference || new) after the last pass, effective sample size and entropy are of that window; in the last row they
-    are medians over windows, NaN where a run stopped in its first.
+    KL(reference || new), effective sample size and entropy are of the window's last pass; in the last row they are
+    medians over windows, NaN where a run stopped in its first.
     """
     shared = {"label": job.label, "replays": job.replays, "seed": job.seed, "learning_rate": job.rate}
     windows = read_metrics(job.run_dir)

@@ -85,11 +85,15 @@ class PeerPlayer:
 def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_dir: Path) -> list[dict[str, float]]:
     """Return a peer's evaluations, read from its run directory or made by training; the last is the final one.
 
-    Raises UserError where the extra is missing.
+    Raises UserError where the extra is missing, or the directory holds a run with other settings.
     """
     path = run_dir / "evaluations.json"
+    wanted = {"env": env_id, "seed": seed, "steps": steps, "every": every, "settings": PEERS[env_id][peer]}
     if path.exists():
-        return json.loads(path.read_text())
+        kept = json.loads(path.read_text())
+        if kept["run"] != wanted:
+            raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another --out")
+        return kept["evaluations"]
     if not INSTALLED:
         raise UserError("peers need the extra 'peers': make peers")
     model = make_peer(peer, env_id, seed)
@@ -111,5 +115,5 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
         rows.append(row)
     vec.close()
     run_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps({"run": wanted, "evaluations": rows}))
     return rows

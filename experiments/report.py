@@ -86,7 +86,7 @@ def findings(rows: Rows) -> list[str]:
 
 
 def steadiness(rows: Rows) -> list[str]:
-    """Return how far each agent's passes take the new policy from the reference, as medians over windows and seeds."""
+    """Return how far each agent's new policy is from the reference in the last pass, as medians over windows and seeds."""
     last = [row for row in rows if row["diverged"] and "kl" in row]
     lines = [
         "| agent | R | KL(reference, new), nats | effective sample size | entropy, nats |",
@@ -168,7 +168,7 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
         "![divergence against replays](divergence.png)",
         "",
     ]
-    text += ["## How far from the reference", "", "After the passes over a window; medians over windows and seeds.", ""]
+    text += ["## How far from the reference", "", "In the last pass over a window; medians over windows and seeds.", ""]
     text += [*steadiness(rows), ""]
     if "lf-cs" in found:
         text += ["## Probability that lf-cs ends higher, at the same R", "", *by_replays(rows, better(found)), ""]

@@ -18,8 +18,11 @@ def test_peers_are_trained_and_played_by_our_evaluator(tmp_path, env, peer):
     low, high = (1, 500) if env == "CartPole-v1" else (-3, 3)
     assert rows[-1]["step"] >= 256 and rows[-1]["weight_updates"] > 0
     assert all(low <= rows[-1][key] <= high for key in ("greedy_return", "sampled_return"))
-    (tmp_path / "evaluations.json").write_text(json.dumps([]))
+    kept = json.loads((tmp_path / "evaluations.json").read_text())
+    (tmp_path / "evaluations.json").write_text(json.dumps(kept | {"evaluations": []}))
     assert finish_peer(peer, env, seed=1, steps=1, every=1, run_dir=tmp_path) == []  # what is finished is kept
+    with pytest.raises(UserError, match="other settings"):
+        finish_peer(peer, env, seed=1, steps=2, every=1, run_dir=tmp_path)
 
 
 @pytest.mark.skipif(INSTALLED, reason="the extra 'peers' is installed")
