@@ -86,7 +86,7 @@ def findings(rows: Rows) -> list[str]:
 
 
 def steadiness(rows: Rows) -> list[str]:
-    """Return how far each agent's new policy is from the reference in the last pass, as medians over windows and seeds."""
+    """Return how far the new policy is from the reference in the last pass; medians over windows and seeds."""
     last = [row for row in rows if row["diverged"] and "kl" in row]
     lines = [
         "| agent | R | KL(reference, new), nats | effective sample size | entropy, nats |",
