@@ -72,7 +72,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "grid_seeds": [201, 202],
         "grid_replays": 16,  # every rule has its best chance where replay is heaviest
         "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
-        "rates": [3e-4, 1e-3, 3e-3],
+        "rates": [5e-4, 1e-3, 2e-3],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
             "naive-replay": {"agent": "naive-replay"},
@@ -92,7 +92,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "grid_seeds": [201],
         "grid_replays": 1,
         "grid_steps": 2_000,
-        "rates": [1e-3],
+        "rates": [2e-3],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
             "homeostasis 1": {"agent": "lf-cs", "settings": {"rule.homeostasis": 1.0}},
