@@ -87,7 +87,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
     "pong-parts": {
         "experiment": "pong",
         "steps": 250_000,
-        "replays": [10],
+        "replays": [16],
         "seeds": list(range(30, 35)),
         "grid_seeds": [201],
         "grid_replays": 1,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-import multiprocessing
 import re
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import experiments
@@ -22,7 +20,7 @@ from experiments.compare_replay import COMPARISONS
 from experiments.figures import draw_all
 from experiments.peers import INSTALLED, PEERS, finish_peer
 from experiments.report import write_report
-from experiments.seeds import RESULTS, finish
+from experiments.seeds import RESULTS, finish, workers
 from lfcs.cli import build_config
 from lfcs.config import Config, settings
 from lfcs.errors import Diverged, UserError, nearest
@@ -141,18 +139,14 @@ def run_all(jobs: list[Job], processes: int, title: str) -> dict[Job, dict[str, 
     """Run what is missing, ``processes`` at a time, under one progress display; return all summaries."""
     results = {}
     with (
-        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
+        workers(processes) as pool,
         tqdm(total=sum(job.cost for job in jobs), desc=title, unit="", bar_format=BAR) as bar,
     ):
         futures = {pool.submit(run_job, job.config, job.run_dir): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                results[futures[future]] = future.result()
-                bar.set_postfix_str(f"{len(results)}/{len(jobs)} runs", refresh=False)
-                bar.update(futures[future].cost)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            results[futures[future]] = future.result()
+            bar.set_postfix_str(f"{len(results)}/{len(jobs)} runs", refresh=False)
+            bar.update(futures[future].cost)
     return {job: results[job] for job in jobs}
 
 
@@ -172,9 +166,7 @@ def run_peers(plan: dict[str, Any], root: Path, processes: int) -> dict[tuple[st
     env = experiment["env"] if experiment else ""
     every = build_config(env, overrides=plan["settings"], experiment=experiment).train.eval_every
     wanted = [(peer, seed) for seed in plan["seeds"] for peer in plan["peers"]]
-    with ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with workers(processes) as pool:
         runs = [
             pool.submit(finish_peer, peer, env, seed, plan["steps"], every, root / "runs" / f"{peer}_seed{seed}")
             for peer, seed in wanted

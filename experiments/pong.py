@@ -19,7 +19,7 @@ SETTINGS = {
         "rule.window": 100,
         "rule.tau_f": 10,
         "rule.tau_s": 100,
-        "rule.replays": 10,
+        "rule.replays": 16,
         "rule.mask": "sided",
         "rule.eps": 0.2,
         "rule.gamma": 0.99,

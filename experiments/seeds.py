@@ -11,11 +11,14 @@ import argparse
 import csv
 import json
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import experiments
 from lfcs.checkpoint import latest
@@ -27,6 +30,19 @@ from lfcs.stats import bootstrap_interval, iqm
 
 RESULTS = Path(__file__).parent / "results"
 CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
+
+
+@contextmanager
+def workers(number: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes for runs side by side, one thread each; after an error, runs that have not begun are dropped."""
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(number, spawn, initializer=torch.set_num_threads, initargs=(1,))
+    try:  # not ``with pool``: its exit would take the cancelling back
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def finish(config: Config, run_dir: Path) -> dict[str, Any]:
@@ -132,7 +148,7 @@ def run_experiment(
         for seed in seeds
     ]
     run_dirs = [runs / experiment["name"] / f"{c.agent}_seed{c.seed}" for c in configs]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with workers(jobs) as pool:
         summaries = list(pool.map(finish, configs, run_dirs))
     print(table(summaries))
     write_curves(curves, list(zip(summaries, run_dirs, strict=True)))

@@ -88,3 +88,12 @@ def test_ctrl_c_on_the_command_line_checkpoints_and_says_how_to_resume(tmp_path)
     message = err.splitlines()[-1]
     step = int(re.match(rf"lfcs: stopped at step (\d+); continue with: lfcs resume {run}$", message)[1])
     assert (run / "checkpoints" / f"step_{step:012d}.npz").exists() and "Traceback" not in err
+
+
+def test_an_error_drops_the_runs_that_have_not_begun():
+    with pytest.raises(ValueError, match="one"), seeds.workers(1) as pool:
+        futures = [pool.submit(int, "one"), *(pool.submit(time.sleep, 0.2) for _ in range(6))]
+        futures[0].result()
+    while not futures[-1].done():
+        time.sleep(0.01)
+    assert futures[-1].cancelled()
