@@ -70,7 +70,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "replays": [1, 4, 16],
         "seeds": list(range(10, 15)),
         "grid_seeds": [201, 202],
-        "grid_replays": 16,  # every rule has its best chance where replay is heaviest
+        "grid_replays": 4,
         "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
         "rates": [5e-4, 1e-3, 2e-3],
         "agents": {
