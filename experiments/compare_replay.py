@@ -81,7 +81,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         },
         "settings": {"train.eval_every": 50_000},
         "peers": ["PPO"],
-        "note": "Left out for their time: bptt-ppo at R = 16 (9 minutes a run) and RecurrentPPO (over 20 minutes a run).",
+        "note": "Left out for their time: bptt-ppo at R = 16 (9 minutes a run) and RecurrentPPO (over 20 minutes).",
     },
     "pong-parts": {
         "experiment": "pong",
