@@ -71,11 +71,14 @@ def findings(rows: Rows) -> list[str]:
         most = max(r for r in means if r <= 16)
         lost = (means[best] - means[most]) / abs(means[best]) if means[best] else 0.0
         up_to_16 = [bad[label][r] for r in by_r if r <= 16]
+        medians = ", ".join(
+            f"{np.median(by_r[r]):.3g} sampled and {np.median(greedy[label][r]):.3g} greedy at R = {r}" for r in sorted(by_r)
+        )
         out.append(
             f"- **{label}**: best at R = {best} ({means[best]:.3g}); at R = {most} {means[most]:.3g}, "
             f"{100 * lost:.1f} % below its best; diverged up to R = 16: "
             f"{sum(b for b, _ in up_to_16)} of {sum(n for _, n in up_to_16)} runs; "
-            f"median at R = {most}: {np.median(by_r[most]):.3g} sampled, {np.median(greedy[label][most]):.3g} greedy."
+            f"medians: {medians}."
         )
     for r in sorted(found.get("lf-cs", {})):
         here = {label: float(iqm(by_r[r])) for label, by_r in found.items() if r in by_r}

@@ -73,7 +73,7 @@ def test_findings_say_what_the_numbers_say():
     text = "\n".join(report.findings(made_up()))
     assert "**lf-cs**: best at R = 1 (100); at R = 16 90, 10.0 % below its best; diverged up to R = 16: 0 of 8" in text
     assert "**naive**: best at R = 1 (120); at R = 16 20, 83.3 % below its best; diverged up to R = 16: 4 of 8" in text
-    assert "of 8 runs; median at R = 16: 90 sampled, 91 greedy." in text
+    assert "medians: 100 sampled and 101 greedy at R = 1, 90 sampled and 91 greedy at R = 16." in text
     assert "At R = 1, naive does better than lf-cs: 120 against 100" in text and "At R = 16" not in text
 
 
