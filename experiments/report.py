@@ -72,7 +72,8 @@ def findings(rows: Rows) -> list[str]:
         lost = (means[best] - means[most]) / abs(means[best]) if means[best] else 0.0
         up_to_16 = [bad[label][r] for r in by_r if r <= 16]
         medians = ", ".join(
-            f"{np.median(by_r[r]):.3g} sampled and {np.median(greedy[label][r]):.3g} greedy at R = {r}" for r in sorted(by_r)
+            f"{np.median(by_r[r]):.3g} sampled and {np.median(greedy[label][r]):.3g} greedy at R = {r}"
+            for r in sorted(by_r)
         )
         out.append(
             f"- **{label}**: best at R = {best} ({means[best]:.3g}); at R = {most} {means[most]:.3g}, "
