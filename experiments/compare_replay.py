@@ -4,9 +4,10 @@
     lfcs compare my_comparison.json                      a file with one dictionary of the form of those below
 
 ``agents`` maps a label to the agent and any settings of its own. Every label's learning rate is picked from ``rates``
-by the same rule: the highest interquartile mean of the final sampled return after ``grid_steps`` at ``grid_replays``
-passes, over ``grid_seeds``, which are not reported. The hidden layer's rate keeps its share of it. ``peers`` are what
-``--peers`` adds, and ``note`` is said in the report.
+by the same rule: the highest interquartile mean of the final sampled return after ``grid_steps``, over ``grid_seeds``,
+which are not reported. That is done at each of ``grid_replays`` passes, and every number of ``replays`` has the rate of
+the nearest of them. The hidden layer's rate keeps its share of it. ``peers`` are what ``--peers`` adds, and ``note`` is
+said in the report.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "replays": [1, 2, 4, 8, 16, 32],
         "seeds": list(range(10, 20)),
         "grid_seeds": [201, 202, 203],
-        "grid_replays": 4,
+        "grid_replays": [4],
         "grid_steps": 50_000,
         "rates": [1e-3, 3e-3, 1e-2, 3e-2],
         "agents": {
@@ -46,7 +47,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "replays": [16],
         "seeds": list(range(30, 35)),
         "grid_seeds": [201],
-        "grid_replays": 1,
+        "grid_replays": [1],
         "grid_steps": 50_000,
         "rates": [3e-3],
         "agents": {
@@ -70,7 +71,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "replays": [1, 4, 16],
         "seeds": list(range(10, 15)),
         "grid_seeds": [201, 202],
-        "grid_replays": 4,
+        "grid_replays": [4],
         "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
         "rates": [5e-4, 1e-3, 2e-3],
         "agents": {
@@ -89,7 +90,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "replays": [16],
         "seeds": list(range(30, 35)),
         "grid_seeds": [201],
-        "grid_replays": 1,
+        "grid_replays": [1],
         "grid_steps": 2_000,
         "rates": [2e-3],
         "agents": {

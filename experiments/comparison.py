@@ -68,13 +68,16 @@ def load(name: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path} is not JSON") from None
     if not isinstance(plan, dict) or set(plan) != NEEDED:
         raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
-    kinds: dict[str, type] = {key: int for key in ("steps", "grid_replays", "grid_steps")}
+    kinds: dict[str, type] = {key: int for key in ("steps", "grid_steps")}
     kinds |= {"experiment": str, "note": str, "agents": dict, "settings": dict}
     for key, value in plan.items():
         if not isinstance(value, kinds.get(key, list)) or (key not in ("settings", "peers", "note") and not value):
             raise UserError(f"{path}: {key} wants a non-empty {kinds.get(key, list).__name__}, got {value!r}")
     if not all(isinstance(of_label, dict) and "agent" in of_label for of_label in plan["agents"].values()):
         raise UserError(f"{path}: every entry of agents must name its agent")
+    for key in ("replays", "grid_replays"):
+        if not all(isinstance(value, int) and value > 0 for value in plan[key]):
+            raise UserError(f"{path}: {key} wants whole numbers of passes from 1, got {plan[key]}")
     if set(plan["seeds"]) & set(plan["grid_seeds"]):
         raise UserError(f"{path}: seeds and grid_seeds must not share a seed")
     return path.stem, plan
@@ -95,35 +98,46 @@ def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: i
     return Job(label, replays, seed, rate, config, root / "runs" / name)
 
 
+def tuned_at(plan: dict[str, Any], replays: int) -> int:
+    """Return the number of replays whose learning rate holds at ``replays``: the nearest of the grid's, as a ratio."""
+    return min(plan["grid_replays"], key=lambda at: abs(math.log(at / replays)))
+
+
+def numbers_of_replays(plan: dict[str, Any], label: str) -> list[int]:
+    """Return the numbers of replays at which a label is reported."""
+    return plan["agents"][label].get("replays", plan["replays"])
+
+
 def grid(plan: dict[str, Any], root: Path) -> list[Job]:
     """Return the runs from which learning rates are picked."""
     return [
-        make_job(plan, root, label, plan["grid_replays"], seed, rate, plan["grid_steps"])
+        make_job(plan, root, label, replays, seed, rate, plan["grid_steps"])
         for label in plan["agents"]
+        for replays in sorted({tuned_at(plan, r) for r in numbers_of_replays(plan, label)})
         for rate in plan["rates"]
         for seed in plan["grid_seeds"]
     ]
 
 
-def pick(jobs: list[Job], results: dict[Job, dict[str, Any]]) -> dict[str, float]:
-    """Return each label's learning rate: the highest interquartile mean of the final sampled return on the grid."""
-    out = {}
-    for label in dict.fromkeys(job.label for job in jobs):
-        scores: dict[float, list[float]] = {}
-        for job in jobs:
-            if job.label == label:
-                scores.setdefault(job.rate, []).append(results[job]["mean_return_sampled"])
-        out[label] = max(scores, key=lambda rate: float(iqm(np.array(scores[rate]))))
-    return out
+def pick(jobs: list[Job], results: dict[Job, dict[str, Any]]) -> dict[tuple[str, int], float]:
+    """Return the learning rate of each label and number of replays of the grid.
+
+    It is the one with the highest interquartile mean of the final sampled return.
+    """
+    scores: dict[tuple[str, int], dict[float, list[float]]] = {}
+    for job in jobs:
+        of_rate = scores.setdefault((job.label, job.replays), {})
+        of_rate.setdefault(job.rate, []).append(results[job]["mean_return_sampled"])
+    return {key: max(of, key=lambda rate: float(iqm(np.array(of[rate])))) for key, of in scores.items()}
 
 
-def reported(plan: dict[str, Any], root: Path, rates: dict[str, float]) -> list[Job]:
+def reported(plan: dict[str, Any], root: Path, rates: dict[tuple[str, int], float]) -> list[Job]:
     """Return the runs that are reported."""
     return [
-        make_job(plan, root, label, replays, seed, rates[label], plan["steps"])
+        make_job(plan, root, label, replays, seed, rates[label, tuned_at(plan, replays)], plan["steps"])
         for seed in plan["seeds"]  # the outer loop, so that what is cut short holds whole seeds
-        for label, of_label in plan["agents"].items()
-        for replays in of_label.get("replays", plan["replays"])
+        for label in plan["agents"]
+        for replays in numbers_of_replays(plan, label)
     ]
 
 

@@ -136,7 +136,24 @@ def costs(rows: Rows) -> list[str]:
     return lines
 
 
-def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, float], grid: Rows, rows: Rows) -> None:
+def learning_rates(plan: dict[str, Any], rates: dict[tuple[str, int], float], grid: Rows) -> list[str]:
+    """Return what each learning rate scored on the grid, and which was picked."""
+    scores: dict[tuple[str, int, float], list[float]] = {}
+    for row in grid:
+        if row["diverged"]:
+            key = row["label"], row["replays"], row["learning_rate"]
+            scores.setdefault(key, []).append(row["sampled_return"])
+    lines = ["| agent | R | " + " | ".join(f"{rate:g}" for rate in plan["rates"]) + " | picked |"]
+    lines.append("|---" * (len(plan["rates"]) + 3) + "|")
+    for (label, replays), picked in rates.items():
+        cells = [f"{float(iqm(np.array(scores[label, replays, rate]))):.3g}" for rate in plan["rates"]]
+        lines.append(f"| {label} | {replays} | " + " | ".join(cells) + f" | {picked:g} |")
+    return lines
+
+
+def write_report(
+    path: Path, name: str, plan: dict[str, Any], rates: dict[tuple[str, int], float], grid: Rows, rows: Rows
+) -> None:
     """Write the report. ``grid`` are the rows of the runs from which learning rates were picked."""
     found, bad = finals(rows), diverged(rows)
     text = [
@@ -179,17 +196,11 @@ def write_report(path: Path, name: str, plan: dict[str, Any], rates: dict[str, f
     text += ["## On the way", "", "Mean over seeds at each evaluation, sampled actions:", ""]
     text += [*on_the_way(rows, "sampled_return"), "", "Greedy actions:", "", *on_the_way(rows, "greedy_return"), ""]
     text += ["![learning curves](curves.png)", "", "## What it costs", "", *costs(rows), "", "![cost](cost.png)", ""]
-    at = f"R = {plan['grid_replays']}, after {plan['grid_steps']:,} steps, on seeds {plan['grid_seeds']}"
-    text += ["## Learning rates", "", f"Picked at {at}.", ""]
-    scores: dict[tuple[str, float], list[float]] = {}
-    for row in grid:
-        if row["diverged"]:
-            scores.setdefault((row["label"], row["learning_rate"]), []).append(row["sampled_return"])
-    text += ["| agent | " + " | ".join(f"{rate:g}" for rate in plan["rates"]) + " | picked |"]
-    text += ["|---" * (len(plan["rates"]) + 2) + "|"]
-    for label, picked in rates.items():
-        cells = [f"{float(iqm(np.array(scores[label, rate]))):.3g}" for rate in plan["rates"]]
-        text.append(f"| {label} | " + " | ".join(cells) + f" | {picked:g} |")
+    seeds = ", ".join(map(str, plan["grid_seeds"]))
+    picked = (
+        f"Picked after {plan['grid_steps']:,} steps on seeds {seeds}; every R has that of the nearest R of the table."
+    )
+    text += ["## Learning rates", "", picked, "", *learning_rates(plan, rates, grid)]
     path.write_text("\n".join(text) + "\n")
 
 

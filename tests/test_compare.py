@@ -14,7 +14,7 @@ from lfcs import cli
 from lfcs.errors import UserError
 
 PLAN = {
-    "experiment": "cartpole", "steps": 512, "replays": [1, 2], "seeds": [1, 2], "grid_seeds": [5], "grid_replays": 1,
+    "experiment": "cartpole", "steps": 512, "replays": [1, 2], "seeds": [1, 2], "grid_seeds": [5], "grid_replays": [1],
     "grid_steps": 256, "rates": [0.001, 0.01], "peers": [], "note": "Said so.",
     "agents": {
         "lf-cs": {"agent": "lf-cs"},
@@ -46,9 +46,9 @@ def made_up():
 def test_plans_are_whole_and_their_agents_exist(tmp_path):
     for name, plan in COMPARISONS.items():
         assert set(plan) == comparison.NEEDED
-        jobs = comparison.grid(plan, tmp_path) + comparison.reported(
-            plan, tmp_path, dict.fromkeys(plan["agents"], 0.01)
-        )
+        tuning = comparison.grid(plan, tmp_path)
+        rates = dict.fromkeys(((job.label, job.replays) for job in tuning), 0.01)
+        jobs = tuning + comparison.reported(plan, tmp_path, rates)
         assert len({job.run_dir for job in jobs}) == len(jobs), name
         assert not set(plan["seeds"]) & set(plan["grid_seeds"])
 
@@ -64,9 +64,21 @@ def test_runs_have_the_settings_of_experiment_agent_and_plan(tmp_path):
 def test_the_rate_with_the_best_grid_is_picked(tmp_path):
     jobs = comparison.grid(PLAN | {"grid_seeds": [5, 6]}, tmp_path)
     results = {job: {"mean_return_sampled": 10.0 if job.rate == 0.001 else job.seed} for job in jobs}
-    assert comparison.pick(jobs, results) == {"lf-cs": 0.001, "slow": 0.001, "wild": 0.001}
+    assert comparison.pick(jobs, results) == {("lf-cs", 1): 0.001, ("slow", 1): 0.001, ("wild", 1): 0.001}
     results = {job: {"mean_return_sampled": job.rate * (1 if job.label == "slow" else -1)} for job in jobs}
-    assert comparison.pick(jobs, results) == {"lf-cs": 0.001, "slow": 0.01, "wild": 0.001}
+    assert comparison.pick(jobs, results) == {("lf-cs", 1): 0.001, ("slow", 1): 0.01, ("wild", 1): 0.001}
+
+
+def test_every_number_of_replays_has_the_rate_of_the_nearest_of_the_grid(tmp_path):
+    plan = PLAN | {"replays": [1, 2, 4, 8, 32], "grid_replays": [1, 8]}  # 2 is nearer to 1 as a ratio, 4 to 8
+    jobs = comparison.grid(plan, tmp_path)
+    assert {(job.label, job.replays) for job in jobs} == {("lf-cs", 1), ("lf-cs", 8), ("slow", 1), ("wild", 1)}
+    results = {job: {"mean_return_sampled": job.rate * (1 if job.replays == 1 else -1)} for job in jobs}
+    rates = comparison.pick(jobs, results)
+    assert rates == {("lf-cs", 1): 0.01, ("lf-cs", 8): 0.001, ("slow", 1): 0.01, ("wild", 1): 0.01}
+    found = {(job.label, job.replays): job.rate for job in comparison.reported(plan, tmp_path, rates)}
+    assert [found["lf-cs", r] for r in plan["replays"]] == [0.01, 0.01, 0.001, 0.001, 0.001]
+    assert found["slow", 2] == 0.01
 
 
 def test_findings_say_what_the_numbers_say():
@@ -90,13 +102,15 @@ def test_peers_are_met_at_every_evaluation():
 def test_report_and_figures_hold_every_agent(tmp_path):
     rows = made_up()
     plan = PLAN | {"rates": [0.01], "agents": {"lf-cs": {}, "naive": {}}}
-    report.write_report(tmp_path / "report.md", "tiny", plan, {"lf-cs": 0.01, "naive": 0.01}, rows, rows)
+    rates = {("lf-cs", 1): 0.01, ("naive", 1): 0.01, ("naive", 16): 0.01}
+    report.write_report(tmp_path / "report.md", "tiny", plan, rates, rows, rows)
     text = (tmp_path / "report.md").read_text()
     assert "\nSaid so.\n" in text
     assert "| naive | 120 [120, 120] | 20 [20, 20] |" in text and "| naive | 0 of 4 | 4 of 4 |" in text
     assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
     assert "| naive | 16 | 1.6 | 0.9 | 3 |" in text  # seeds 0 to 3
     assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
+    assert "| agent | R | 0.01 | picked |" in text and "| naive | 16 | 20 | 0.01 |" in text
     figures.draw_all(tmp_path, rows)
     for name in ("replays", "divergence", "curves", "cost"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
@@ -155,7 +169,7 @@ def test_peers_of_a_plan_must_exist(monkeypatch):
 
 
 def test_the_grid_may_be_shorter_than_the_runs(tmp_path):
-    rates = dict.fromkeys(PLAN["agents"], 0.01)
+    rates = dict.fromkeys(((label, 1) for label in PLAN["agents"]), 0.01)
     assert {job.config.steps for job in comparison.grid(PLAN, tmp_path)} == {256}
     assert {job.config.steps for job in comparison.reported(PLAN, tmp_path, rates)} == {512}
 
@@ -166,6 +180,7 @@ def test_bad_comparisons_are_one_line(tmp_path, capsys):
     (tmp_path / "d.json").write_text(json.dumps(PLAN | {"seeds": 3}))
     (tmp_path / "e.json").write_text(json.dumps(PLAN | {"grid_seeds": [1]}))
     (tmp_path / "f.json").write_text(json.dumps(PLAN | {"agents": {"lf-cs": {}}}))
+    (tmp_path / "g.json").write_text(json.dumps(PLAN | {"grid_replays": [0]}))
     for name, message in (
         ("cartpol", "did you mean cartpole"),
         (tmp_path / "a.json", "is not JSON"),
@@ -174,6 +189,7 @@ def test_bad_comparisons_are_one_line(tmp_path, capsys):
         (tmp_path / "d.json", "seeds wants a non-empty list, got 3"),
         (tmp_path / "e.json", "must not share a seed"),
         (tmp_path / "f.json", "must name its agent"),
+        (tmp_path / "g.json", "grid_replays wants whole numbers of passes from 1, got [0]"),
     ):
         assert cli.main(["compare", str(name)]) == 1
         err = capsys.readouterr().err
