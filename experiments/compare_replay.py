@@ -69,11 +69,11 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "experiment": "pong",
         "steps": 250_000,
         "replays": [1, 4, 16],
-        "seeds": list(range(10, 15)),
+        "seeds": list(range(40, 45)),
         "grid_seeds": [201, 202],
-        "grid_replays": [4],
+        "grid_replays": [1, 4, 16],
         "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
-        "rates": [5e-4, 1e-3, 2e-3],
+        "rates": [3e-4, 1e-3, 3e-3, 1e-2],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
             "naive-replay": {"agent": "naive-replay"},
