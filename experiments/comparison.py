@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 import re
@@ -16,21 +17,17 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from experiments.compare_replay import COMPARISONS
 from experiments.figures import draw_all
 from experiments.peers import INSTALLED, PEERS, finish_peer
+from experiments.plan import load, numbers_of_replays, tuned_at
 from experiments.report import write_report
 from experiments.seeds import RESULTS, finish, workers
 from lfcs.cli import build_config
 from lfcs.config import Config, settings
-from lfcs.errors import Diverged, UserError, nearest
+from lfcs.errors import Diverged, UserError
 from lfcs.monitor import read_metrics
 from lfcs.stats import iqm
 
-NEEDED = {
-    "experiment", "steps", "replays", "seeds", "grid_seeds", "grid_replays", "grid_steps", "rates", "agents",
-    "settings", "peers", "note",
-}  # fmt: skip
 COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
     "greedy_return", "sampled_return", "kl", "ess", "entropy", "diverged",
@@ -55,34 +52,6 @@ class Job:
         return self.config.steps * (1 + self.replays)
 
 
-def load(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and settings of a comparison, built in or from a JSON file. Raises UserError on a bad one."""
-    if name in COMPARISONS:
-        return name, COMPARISONS[name]
-    path = Path(name)
-    if path.suffix != ".json":
-        raise UserError(f"unknown comparison {name!r}{nearest(name, COMPARISONS)}; known: {', '.join(COMPARISONS)}")
-    try:
-        plan = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is not JSON") from None
-    if not isinstance(plan, dict) or set(plan) != NEEDED:
-        raise UserError(f"{path} must have exactly the keys {', '.join(sorted(NEEDED))}")
-    kinds: dict[str, type] = {key: int for key in ("steps", "grid_steps")}
-    kinds |= {"experiment": str, "note": str, "agents": dict, "settings": dict}
-    for key, value in plan.items():
-        if not isinstance(value, kinds.get(key, list)) or (key not in ("settings", "peers", "note") and not value):
-            raise UserError(f"{path}: {key} wants a non-empty {kinds.get(key, list).__name__}, got {value!r}")
-    if not all(isinstance(of_label, dict) and "agent" in of_label for of_label in plan["agents"].values()):
-        raise UserError(f"{path}: every entry of agents must name its agent")
-    for key in ("replays", "grid_replays"):
-        if not all(isinstance(value, int) and value > 0 for value in plan[key]):
-            raise UserError(f"{path}: {key} wants whole numbers of passes from 1, got {plan[key]}")
-    if set(plan["seeds"]) & set(plan["grid_seeds"]):
-        raise UserError(f"{path}: seeds and grid_seeds must not share a seed")
-    return path.stem, plan
-
-
 def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: int, rate: float, steps: int) -> Job:
     """Return a run of a comparison. Raises UserError on settings that do not fit."""
     experiment = experiments.find(plan["experiment"])
@@ -96,16 +65,6 @@ def make_job(plan: dict[str, Any], root: Path, label: str, replays: int, seed: i
     config = build_config(experiment["env"], of_label["agent"], steps, seed, overrides=overrides, experiment=experiment)
     name = f"{re.sub('[^A-Za-z0-9.]+', '-', label)}_R{replays}_lr{rate:g}_seed{seed}"
     return Job(label, replays, seed, rate, config, root / "runs" / name)
-
-
-def tuned_at(plan: dict[str, Any], replays: int) -> int:
-    """Return the number of replays whose learning rate holds at ``replays``: the nearest of the grid's, as a ratio."""
-    return min(plan["grid_replays"], key=lambda at: abs(math.log(at / replays)))
-
-
-def numbers_of_replays(plan: dict[str, Any], label: str) -> list[int]:
-    """Return the numbers of replays at which a label is reported."""
-    return plan["agents"][label].get("replays", plan["replays"])
 
 
 def grid(plan: dict[str, Any], root: Path) -> list[Job]:
@@ -234,14 +193,14 @@ def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
         out = csv.DictWriter(file, COLUMNS)
         out.writeheader()
         for row in rows:
-            out.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
+            out.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def compare(name: str, processes: int, out: Path | None, peers: bool) -> None:
     """Run a comparison from where it stands; write results.csv, report.md and the figures."""
-    name, plan = load(name)
-    if processes < 1:
-        raise UserError(f"--jobs must be at least 1, got {processes}")
+    given, (name, plan) = name, load(name)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("the figures need the extra 'plots': pip install 'lfcs[plots]'")
     if peers:  # before hours of runs
         check_peers(plan)
     root = out or Path("runs/compare") / name
@@ -254,8 +213,9 @@ def compare(name: str, processes: int, out: Path | None, peers: bool) -> None:
     if peers:
         for (peer, seed), found in run_peers(plan, root, processes).items():
             shared = {"label": peer, "replays": 1, "seed": seed, "learning_rate": "", "training_return": ""}
-            rows += [shared | row | {"diverged": "no" if row is found[-1] else ""} for row in found]
+            rows += [shared | row | {"diverged": "not judged" if row is found[-1] else ""} for row in found]
     write_results(root / "results.csv", rows)
-    write_report(root / "report.md", name, plan, rates, [r for j in tuning for r in rows_of(j, tuned[j])], rows)
+    grid_rows = [row for job in tuning for row in rows_of(job, tuned[job])]
+    write_report(root / "report.md", given, plan, jobs[0].config.train.final_episodes, rates, grid_rows, rows)
     draw_all(root, rows, RESULTS / f"{plan['experiment']}_published.csv")
     print(f"\n{root / 'report.md'}, results.csv and figures; TensorBoard: lfcs watch {root / 'runs'}")

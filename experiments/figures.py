@@ -1,4 +1,4 @@
-"""What a comparison shows: the figures beside ``report.md``, drawn from the rows of ``results.csv`` alone."""
+"""What a comparison shows: the figures beside ``report.md``, drawn from the rows of ``results.csv``."""
 
 from __future__ import annotations
 

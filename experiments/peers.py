@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 
 import envs
+from lfcs.checkpoint import write_json
 from lfcs.errors import UserError
 from lfcs.evaluation import MAX_BATCH, evaluate
 from lfcs.trainer import stream_seed
@@ -98,22 +99,30 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
         raise UserError("peers need the extra 'peers': make peers")
     model = make_peer(peer, env_id, seed)
     vec = envs.make_vec(env_id, MAX_BATCH)
+    batches = -(-model.n_steps * model.n_envs // model.batch_size)
     rows: list[dict[str, float]] = []
-    spent, done = 0.0, 0
-    while done < steps:
-        begun = time.perf_counter()
-        model.learn(min(every, steps - done), reset_num_timesteps=False)
-        spent += time.perf_counter() - begun
-        done = model.num_timesteps
-        row = {"step": float(done), "seconds": spent, "weight_updates": float(model._n_updates)}
+    begun, elsewhere = time.perf_counter(), 0.0
+
+    def look(episodes: int) -> None:
+        nonlocal elsewhere
+        stopped = time.perf_counter()
+        row = {"step": float(model.num_timesteps), "seconds": stopped - begun - elsewhere}
+        row["weight_updates"] = float(model._n_updates * batches)  # the library counts epochs
         for greedy, name in ((True, "greedy_return"), (False, "sampled_return")):
-            episodes = 100 if done >= steps else 20
-            returns, _ = evaluate(
-                PeerPlayer(model, _frames(peer, env_id), greedy), vec, episodes, stream_seed(seed, "evaluation")
-            )
+            player = PeerPlayer(model, _frames(peer, env_id), greedy)
+            returns, _ = evaluate(player, vec, episodes, stream_seed(seed, "evaluation"))
             row[name] = float(returns.mean())
         rows.append(row)
+        elsewhere += time.perf_counter() - stopped
+
+    def after_step(*_: Any) -> bool:
+        if every * (len(rows) + 1) <= model.num_timesteps < steps:
+            look(20)
+        return True
+
+    model.learn(steps, after_step)  # in one go: schedules run over the whole of it
+    look(100)
     vec.close()
     run_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"run": wanted, "evaluations": rows}))
+    write_json(path, {"run": wanted, "evaluations": rows})
     return rows

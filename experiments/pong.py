@@ -32,7 +32,7 @@ SETTINGS = {
         "rule.homeostasis": 0.1,
     },
     "agents": {
-        "e-prop": {"rule.lr_readout": 1e-2, "rule.lr_hidden": 5e-4, "rule.critic_share": 0.1},
+        "e-prop": {"rule.lr_readout": 1e-2, "rule.lr_hidden": 1e-3},
     },
 }
 

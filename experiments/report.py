@@ -1,4 +1,4 @@
-"""What a comparison says: ``report.md``, made from the rows of ``results.csv`` alone."""
+"""What a comparison says: ``report.md``, made from its plan, its grid's rows and the rows of ``results.csv``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def finals(rows: Rows, key: str = "sampled_return") -> dict[str, dict[int, np.nd
 
 
 def diverged(rows: Rows) -> dict[str, dict[int, tuple[int, int]]]:
-    """Return how many runs diverged, of how many, by label and number of replays."""
+    """Return how many runs diverged, of how many, by label and number of replays; peers are not judged."""
     out: dict[str, dict[int, tuple[int, int]]] = {}
     for row in rows:
-        if row["diverged"]:
+        if row["diverged"] not in ("", "not judged"):
             bad, all_ = out.setdefault(row["label"], {}).get(row["replays"], (0, 0))
             out[row["label"]][row["replays"]] = bad + (row["diverged"] != "no"), all_ + 1
     return out
@@ -49,15 +49,19 @@ def by_replays(rows: Rows, fill: Callable[[str, int], str]) -> list[str]:
 
 
 def on_the_way(rows: Rows, key: str) -> list[str]:
-    """Return a table of the mean over seeds at each evaluation, with a row per label and number of replays."""
-    means = {}
-    for label, r in dict.fromkeys((row["label"], row["replays"]) for row in rows):
-        steps, curves = curves_of(rows, label, r, key)
-        means[label, r] = steps, curves.mean(axis=0)
-    steps = max((at for at, _ in means.values()), key=len)
+    """Return a table of the mean over seeds on the way, with a row per label and number of replays.
+
+    The columns are the evaluations of the first label; others are interpolated between theirs, and have no entry
+    before their first.
+    """
+    pairs = list(dict.fromkeys((row["label"], row["replays"]) for row in rows))
+    steps, _ = curves_of(rows, *pairs[0])
     lines = ["| agent | R | " + " | ".join(f"{step:,.0f}" for step in steps) + " |", "|---" * (len(steps) + 2) + "|"]
-    for (label, r), (_, scores) in means.items():
-        lines.append(f"| {label} | {r} | " + " | ".join(f"{score:.3g}" for score in scores) + " |")
+    for label, r in pairs:
+        at, curves = curves_of(rows, label, r, key)
+        means = np.interp(steps, at, curves.mean(axis=0), left=np.nan)
+        cells = ["" if np.isnan(mean) else f"{mean:.3g}" for mean in means]
+        lines.append(f"| {label} | {r} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -68,24 +72,28 @@ def findings(rows: Rows) -> list[str]:
     for label, by_r in found.items():
         means = {r: float(iqm(scores)) for r, scores in by_r.items()}
         best = max(means, key=lambda r: means[r])
-        most = max(r for r in means if r <= 16)
-        lost = (means[best] - means[most]) / abs(means[best]) if means[best] else 0.0
-        up_to_16 = [bad[label][r] for r in by_r if r <= 16]
+        most = max((r for r in means if r <= 16), default=min(means))
+        lost = means[best] - means[most]
+        share = f" ({100 * lost / means[best]:.1f} %)" if 0 < lost <= means[best] else ""
         medians = ", ".join(
             f"{np.median(by_r[r]):.3g} sampled and {np.median(greedy[label][r]):.3g} greedy at R = {r}"
             for r in sorted(by_r)
         )
+        judged = [bad[label][r] for r in by_r if r <= 16 and r in bad.get(label, {})]
+        runs = f"{sum(b for b, _ in judged)} of {sum(n for _, n in judged)} runs" if judged else "not judged"
         out.append(
             f"- **{label}**: best at R = {best} ({means[best]:.3g}); at R = {most} {means[most]:.3g}, "
-            f"{100 * lost:.1f} % below its best; diverged up to R = 16: "
-            f"{sum(b for b, _ in up_to_16)} of {sum(n for _, n in up_to_16)} runs; "
-            f"medians: {medians}."
+            f"{lost:.3g}{share} below its best; diverged up to R = 16: {runs}; medians: {medians}."
         )
     for r in sorted(found.get("lf-cs", {})):
         here = {label: float(iqm(by_r[r])) for label, by_r in found.items() if r in by_r}
         for label, mean in here.items():
             if mean > here["lf-cs"]:
-                out.append(f"- At R = {r}, {label} does better than lf-cs: {mean:.3g} against {here['lf-cs']:.3g}.")
+                value, low, high = probability_of_improvement(found["lf-cs"][r], found[label][r])
+                out.append(
+                    f"- At R = {r}, {label} ends higher than lf-cs, {mean:.3g} against {here['lf-cs']:.3g}; "
+                    f"probability that lf-cs ends higher: {value:.2f} [{low:.2f}, {high:.2f}]."
+                )
     return out
 
 
@@ -114,7 +122,9 @@ def against_peers(rows: Rows, peers: list[str]) -> list[str]:
         for r in sorted(finals(rows).get("lf-cs", {})) if len(at) else []:
             steps, ours = curves_of(rows, "lf-cs", r)
             ahead = ours.mean(axis=0) > np.interp(steps, at, theirs.mean(axis=0))
-            text = f"- lf-cs at R = {r} is ahead of {peer} at {ahead.sum()} of {len(steps)} evaluations"
+            text = (
+                f"- lf-cs at R = {r} is ahead of {peer} at {ahead.sum()} of {len(steps)} evaluations (means over seeds)"
+            )
             behind = ", ".join(f"{step:,.0f}" for step in steps[~ahead])
             out.append(text + (f", not at {behind}." if behind else "."))
     return out
@@ -147,24 +157,38 @@ def learning_rates(plan: dict[str, Any], rates: dict[tuple[str, int], float], gr
     lines.append("|---" * (len(plan["rates"]) + 3) + "|")
     for (label, replays), picked in rates.items():
         cells = [f"{float(iqm(np.array(scores[label, replays, rate]))):.3g}" for rate in plan["rates"]]
-        lines.append(f"| {label} | {replays} | " + " | ".join(cells) + f" | {picked:g} |")
+        edge = len(plan["rates"]) > 1 and picked in (min(plan["rates"]), max(plan["rates"]))
+        lines.append(f"| {label} | {replays} | " + " | ".join(cells) + f" | {picked:g}{', at the edge' * edge} |")
     return lines
 
 
 def write_report(
-    path: Path, name: str, plan: dict[str, Any], rates: dict[tuple[str, int], float], grid: Rows, rows: Rows
+    path: Path,
+    name: str,
+    plan: dict[str, Any],
+    episodes: int,
+    rates: dict[tuple[str, int], float],
+    grid: Rows,
+    rows: Rows,
 ) -> None:
     """Write the report. ``grid`` are the rows of the runs from which learning rates were picked."""
     found, bad = finals(rows), diverged(rows)
+    of_peers = (
+        "Peers have their library's network and the settings of `experiments/peers.py`, which were not tuned here; "
+        "they stand at R = 1 whatever their number of epochs."
+    )
+    met = bool(set(plan["peers"]) & set(found))
     text = [
         f"# Comparison: {name}",
         "",
-        f"    lfcs compare {name}" + (" --peers" if set(plan["peers"]) & set(found) else ""),
+        f"    lfcs compare {name}" + " --peers" * met,
         "",
         f"Experiment {plan['experiment']}, {plan['steps']:,} environment steps a run, seeds "
-        f"{', '.join(map(str, plan['seeds']))}. Scores are of the final policy over 100 fresh episodes with sampled "
-        "actions: interquartile mean over seeds and its 95 % bootstrap interval. Every agent has the same network, "
-        "experience and number of environment steps. A run has diverged as defined in `lfcs/verdict.py`.",
+        f"{', '.join(map(str, plan['seeds']))}. Scores are of the final policy over {episodes} fresh episodes with "
+        "sampled actions: interquartile mean over seeds and its 95 % bootstrap interval. Every learning rule has the "
+        "same network, experience and number of environment steps. A run has diverged as defined in "
+        "`lfcs/verdict.py`.",
+        of_peers * met,
         plan["note"],
         "",
         "## What was found",
@@ -184,7 +208,7 @@ def write_report(
         "",
         "## Runs that diverged",
         "",
-        *by_replays(rows, lambda label, r: "{} of {}".format(*bad[label][r])),
+        *by_replays(rows, lambda label, r: "{} of {}".format(*bad[label][r]) if label in bad else ""),
         "",
         "![divergence against replays](divergence.png)",
         "",

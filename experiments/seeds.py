@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 import experiments
-from lfcs.checkpoint import latest
 from lfcs.cli import build_config, guarded, load_config, make_trainer
 from lfcs.config import Config
 from lfcs.errors import UserError, nearest
@@ -34,7 +33,12 @@ CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
 
 @contextmanager
 def workers(number: int) -> Iterator[ProcessPoolExecutor]:
-    """Give processes for runs side by side, one thread each; after an error, runs that have not begun are dropped."""
+    """Give processes for runs side by side, one thread each; after an error, runs that have not begun are dropped.
+
+    Raises UserError on a number below 1.
+    """
+    if number < 1:
+        raise UserError(f"--jobs must be at least 1, got {number}")
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(number, spawn, initializer=torch.set_num_threads, initargs=(1,))
     try:  # not ``with pool``: its exit would take the cancelling back
@@ -51,11 +55,11 @@ def finish(config: Config, run_dir: Path) -> dict[str, Any]:
     Raises UserError if the directory holds a run with other settings.
     """
     if (run_dir / "config.json").exists() and load_config(run_dir) != config:
-        raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another --runs")
+        raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another directory")
     if (run_dir / "summary.json").exists():
         return json.loads((run_dir / "summary.json").read_text())
     trainer = make_trainer(config)
-    if (run_dir / "config.json").exists() and latest(run_dir / "checkpoints"):
+    if (run_dir / "config.json").exists():
         trainer.restore(run_dir)
     else:
         trainer.start(run_dir)
@@ -115,7 +119,9 @@ def draw(curves: Path, picture: Path, title: str, published: Path) -> None:
         }
         for curve in of_seed.values():
             axes.plot(*curve.T, color=f"C{number}", linewidth=0.7, alpha=0.5)
-        mean = np.mean(list(of_seed.values()), axis=0)
+        longest = max(of_seed.values(), key=len)  # a run that stopped early keeps its last return
+        ends = [np.interp(longest[:, 0], *curve.T) for curve in of_seed.values()]
+        mean = np.stack([longest[:, 0], np.mean(ends, axis=0)], axis=1)
         axes.plot(*mean.T, color=f"C{number}", linewidth=2, label=f"{agent}, mean of {len(of_seed)} seeds")
     if published.exists():
         with open(published, newline="") as file:

@@ -66,6 +66,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write plain values as JSON: either whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n")
+    temporary.replace(path)
+
+
 def load(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a checkpoint. Raises UserError if the file is missing, damaged or not one of ours."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import platform
 import signal
@@ -100,9 +99,9 @@ class Trainer:
         names = ("torch", "snntorch", "gymnasium", "numpy")
         versions = {"lfcs": __version__, "python": platform.python_version()}
         versions |= {name: metadata.version(name) for name in names}
-        _write_json(run_dir / "config.json", self.config.to_dict() | {"versions": versions})
         self.rollout.refresh(stream_seed(self.config.seed, "environments"))
-        self._checkpoint(run_dir)
+        self._checkpoint(run_dir)  # before the settings, so that what has settings can be resumed
+        checkpoint.write_json(run_dir / "config.json", self.config.to_dict() | {"versions": versions})
 
     def restore(self, run_dir: Path) -> None:
         """Continue from the newest checkpoint of a run."""
@@ -221,7 +220,7 @@ class Trainer:
             "diverged": self.verdict.reason,
         }
         monitor.finish(self.config, summary)
-        _write_json(run_dir / "summary.json", summary)
+        checkpoint.write_json(run_dir / "summary.json", summary)
         return summary
 
     def state_dict(self) -> dict[str, Any]:
@@ -247,9 +246,3 @@ class Trainer:
                 getattr(self, part).load_state_dict(saved[part])
         except (KeyError, RuntimeError, ValueError) as error:
             raise UserError(f"the checkpoint does not fit the run's settings: {str(error).splitlines()[0]}") from None
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=2) + "\n")
-    temporary.replace(path)

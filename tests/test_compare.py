@@ -10,7 +10,8 @@ import pytest
 
 from experiments import comparison, figures, report
 from experiments.compare_replay import COMPARISONS
-from lfcs import cli
+from experiments.plan import KINDS, check
+from lfcs import checkpoint, cli
 from lfcs.errors import UserError
 
 PLAN = {
@@ -45,7 +46,7 @@ def made_up():
 
 def test_plans_are_whole_and_their_agents_exist(tmp_path):
     for name, plan in COMPARISONS.items():
-        assert set(plan) == comparison.NEEDED
+        assert set(plan) == set(KINDS)
         tuning = comparison.grid(plan, tmp_path)
         rates = dict.fromkeys(((job.label, job.replays) for job in tuning), 0.01)
         jobs = tuning + comparison.reported(plan, tmp_path, rates)
@@ -83,10 +84,25 @@ def test_every_number_of_replays_has_the_rate_of_the_nearest_of_the_grid(tmp_pat
 
 def test_findings_say_what_the_numbers_say():
     text = "\n".join(report.findings(made_up()))
-    assert "**lf-cs**: best at R = 1 (100); at R = 16 90, 10.0 % below its best; diverged up to R = 16: 0 of 8" in text
-    assert "**naive**: best at R = 1 (120); at R = 16 20, 83.3 % below its best; diverged up to R = 16: 4 of 8" in text
+    assert (
+        "**lf-cs**: best at R = 1 (100); at R = 16 90, 10 (10.0 %) below its best; diverged up to R = 16: 0 of 8"
+        in text
+    )
+    assert (
+        "**naive**: best at R = 1 (120); at R = 16 20, 100 (83.3 %) below its best; diverged up to R = 16: 4 of 8"
+        in text
+    )
     assert "medians: 100 sampled and 101 greedy at R = 1, 90 sampled and 91 greedy at R = 16." in text
-    assert "At R = 1, naive does better than lf-cs: 120 against 100" in text and "At R = 16" not in text
+    assert "At R = 1, naive ends higher than lf-cs, 120 against 100; probability that lf-cs ends higher: 0.00" in text
+    assert "At R = 16" not in text
+
+
+def test_findings_hold_below_zero_above_16_passes_and_for_peers():
+    rows = [result("a", r, 0, score) for r, score in ((1, 0.5), (16, -0.5))] + [result("b", 32, 0, 1.0)]
+    first, second, third = report.findings([*rows, result("PPO", 1, 0, 2.0, "not judged")])
+    assert "at R = 16 -0.5, 1 below its best; diverged up to R = 16: 0 of 2 runs" in first  # no share of 0.5
+    assert "best at R = 32 (1); at R = 32 1, 0 below its best; diverged up to R = 16: not judged" in second
+    assert "not judged; medians: 2 sampled" in third
 
 
 def test_peers_are_met_at_every_evaluation():
@@ -95,7 +111,7 @@ def test_peers_are_met_at_every_evaluation():
     rows += [result("PPO", 1, 0, score) | {"step": step} for step, score in ((600, 0.5), (1100, 3.5))]  # 2.9 at 1,000
     rows.sort(key=lambda row: row["step"])
     assert report.against_peers(rows, ["PPO", "A2C"]) == [
-        "- lf-cs at R = 16 is ahead of PPO at 1 of 2 evaluations, not at 500."
+        "- lf-cs at R = 16 is ahead of PPO at 1 of 2 evaluations (means over seeds), not at 500."
     ]
 
 
@@ -103,7 +119,9 @@ def test_report_and_figures_hold_every_agent(tmp_path):
     rows = made_up()
     plan = PLAN | {"rates": [0.01], "agents": {"lf-cs": {}, "naive": {}}}
     rates = {("lf-cs", 1): 0.01, ("naive", 1): 0.01, ("naive", 16): 0.01}
-    report.write_report(tmp_path / "report.md", "tiny", plan, rates, rows, rows)
+    plan |= {"peers": ["PPO"]}
+    peer = [result("PPO", 1, seed, 50.0, "not judged") for seed in range(4)]
+    report.write_report(tmp_path / "report.md", "tiny.json", plan, 7, rates, rows, rows + peer)
     text = (tmp_path / "report.md").read_text()
     assert "\nSaid so.\n" in text
     assert "| naive | 120 [120, 120] | 20 [20, 20] |" in text and "| naive | 0 of 4 | 4 of 4 |" in text
@@ -111,6 +129,8 @@ def test_report_and_figures_hold_every_agent(tmp_path):
     assert "| naive | 16 | 1.6 | 0.9 | 3 |" in text  # seeds 0 to 3
     assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
     assert "| agent | R | 0.01 | picked |" in text and "| naive | 16 | 20 | 0.01 |" in text
+    assert "    lfcs compare tiny.json --peers\n" in text and "over 7 fresh episodes" in text
+    assert "| PPO | 50 [50, 50] |  |" in text and "| PPO |  |  |" in text  # not judged
     figures.draw_all(tmp_path, rows)
     for name in ("replays", "divergence", "curves", "cost"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
@@ -131,7 +151,8 @@ def test_a_comparison_runs_is_cut_and_goes_on(tmp_path, capsys):
     finished = sorted((out / "runs").rglob("summary.json"))
     stamps = {p: p.stat().st_mtime_ns for p in finished}
     scores = {p: json.loads(p.read_text())["mean_return"] for p in finished}
-    finished[0].unlink()  # as if cut after its last checkpoint
+    finished[0].unlink()  # as if cut before its last checkpoint
+    checkpoint.latest(finished[0].parent / "checkpoints").unlink()
     assert cli.main(["compare", str(path), "--out", str(out)]) == 0
     assert {p for p in finished if p.stat().st_mtime_ns != stamps[p]} == {finished[0]}
     assert json.loads(finished[0].read_text())["mean_return"] == scores[finished[0]]
@@ -156,8 +177,17 @@ def test_a_run_that_stopped_early_stays_in_the_curves():
 def test_the_table_on_the_way_has_the_mean_of_every_evaluation():
     rows = [result("a", 1, seed, 10.0 * seed) | {"step": 500, "diverged": ""} for seed in (0, 1)]
     rows += [result("a", 1, seed, 30.0) for seed in (0, 1)] + [result("b", 4, 0, 7.0)]
+    rows += [result("PPO", 1, 0, score) | {"step": step} for step, score in ((400, 1.0), (1400, 11.0))]
     lines = report.on_the_way(rows, "greedy_return")
-    assert lines == ["| agent | R | 500 | 1,000 |", "|---|---|---|---|", "| a | 1 | 6 | 31 |", "| b | 4 | 8 |"]
+    assert lines[:3] == ["| agent | R | 500 | 1,000 |", "|---|---|---|---|", "| a | 1 | 6 | 31 |"]
+    assert lines[3:] == ["| b | 4 |  | 8 |", "| PPO | 1 | 3 | 8 |"]
+
+
+def test_a_rate_at_the_edge_of_the_grid_is_called_so():
+    rows = [result("a", 1, 0, score) | {"learning_rate": rate} for rate, score in ((0.1, 1.0), (0.2, 3.0), (0.4, 2.0))]
+    plan = PLAN | {"rates": [0.1, 0.2, 0.4]}
+    assert report.learning_rates(plan, {("a", 1): 0.2}, rows)[-1] == "| a | 1 | 1 | 3 | 2 | 0.2 |"
+    assert report.learning_rates(plan, {("a", 1): 0.4}, rows)[-1].endswith("| 0.4, at the edge |")
 
 
 def test_peers_of_a_plan_must_exist(monkeypatch):
@@ -177,22 +207,42 @@ def test_the_grid_may_be_shorter_than_the_runs(tmp_path):
 def test_bad_comparisons_are_one_line(tmp_path, capsys):
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_text('{"steps": 3}')
-    (tmp_path / "d.json").write_text(json.dumps(PLAN | {"seeds": 3}))
-    (tmp_path / "e.json").write_text(json.dumps(PLAN | {"grid_seeds": [1]}))
-    (tmp_path / "f.json").write_text(json.dumps(PLAN | {"agents": {"lf-cs": {}}}))
-    (tmp_path / "g.json").write_text(json.dumps(PLAN | {"grid_replays": [0]}))
     for name, message in (
         ("cartpol", "did you mean cartpole"),
         (tmp_path / "a.json", "is not JSON"),
         (tmp_path / "b.json", "must have exactly the keys agents, experiment"),
         (tmp_path / "c.json", "No such file"),
-        (tmp_path / "d.json", "seeds wants a non-empty list, got 3"),
-        (tmp_path / "e.json", "must not share a seed"),
-        (tmp_path / "f.json", "must name its agent"),
-        (tmp_path / "g.json", "grid_replays wants whole numbers of passes from 1, got [0]"),
     ):
         assert cli.main(["compare", str(name)]) == 1
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 3}, "seeds wants a list, got 3"),
+        ({"seeds": ["1"]}, "seeds wants a list of different whole numbers from 0"),
+        ({"seeds": [1, 1]}, "seeds wants a list of different"),
+        ({"grid_seeds": [1]}, "must not share a seed"),
+        ({"grid_replays": [0]}, "grid_replays wants a list of different whole numbers from 1, got \\[0\\]"),
+        ({"rates": []}, "rates wants a list of different numbers from 0"),
+        ({"agents": {}}, "agents must not be empty"),
+        ({"agents": {"a": {}}}, "a must name its agent"),
+        ({"agents": {"a": {"agent": None}}}, "a must name its agent"),
+        ({"agents": {"a": {"agent": "lf-cs", "setting": {}}}}, "a has unknown keys: setting"),
+        ({"agents": {"a": {"agent": "lf-cs", "settings": 3}}}, "settings of a wants a dict"),
+        ({"agents": {"a": {"agent": "lf-cs", "replays": []}}}, "replays of a wants a list"),
+        ({"settings": {"rule.replays": 3}}, "settings cannot have rule.replays"),
+        ({"agents": {"a": {"agent": "lf-cs", "settings": {"rule.lr_readout": 0.1}}}}, "cannot have rule.lr_readout"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_refused(change, message):
+    check(PLAN)
+    with pytest.raises(UserError, match=message):
+        check(PLAN | change)
+
+
+def test_a_plan_of_an_unknown_experiment_is_refused(tmp_path):
     with pytest.raises(UserError, match="no experiment 'nope'"):
         comparison.make_job(PLAN | {"experiment": "nope"}, tmp_path, "lf-cs", 1, 1, 0.1, 512)

@@ -69,6 +69,16 @@ def test_seeds_make_table_curves_and_picture_and_keep_finished_runs(tiny, capsys
         seeds.finish(changed, tmp_path / "runs/tiny/lf-cs_seed0")
     with pytest.raises(UserError, match="no experiment 'tniy'"):
         seeds.main(arguments(tmp_path, experiment="tniy"))
+    with pytest.raises(UserError, match="--jobs must be at least 1, got 0"):
+        seeds.main(arguments(tmp_path, jobs=0))
+
+
+def test_a_run_that_stopped_early_is_drawn_with_its_last_return(tmp_path):
+    curves = tmp_path / "curves.csv"
+    rows = [f"lf-cs,{seed},{step},,,{step + seed}" for seed, steps in ((0, (10, 20, 30)), (1, (10,))) for step in steps]
+    curves.write_text("\n".join([",".join(["agent", "seed", "step", *seeds.CURVES]), *rows]))
+    seeds.draw(curves, tmp_path / "curves.png", "", tmp_path / "none")
+    assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 def test_ctrl_c_on_the_command_line_checkpoints_and_says_how_to_resume(tmp_path):

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from experiments.peers import INSTALLED, PEERS, finish_peer
+from experiments import peers
+from experiments.peers import INSTALLED, PEERS, finish_peer, make_peer
 from lfcs.errors import UserError
 
 
@@ -23,6 +24,30 @@ def test_peers_are_trained_and_played_by_our_evaluator(tmp_path, env, peer):
     assert finish_peer(peer, env, seed=1, steps=1, every=1, run_dir=tmp_path) == []  # what is finished is kept
     with pytest.raises(UserError, match="other settings"):
         finish_peer(peer, env, seed=1, steps=2, every=1, run_dir=tmp_path)
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the extra 'peers' is not installed")
+def test_schedules_run_over_the_whole_of_the_training(tmp_path, monkeypatch):
+    """A learning rate that falls linearly falls once, whatever the evaluations on the way; updates are batches."""
+    seen = []
+    small = {"PPO": {"num_envs": 2, "n_steps": 64, "batch_size": 32, "n_epochs": 3, "learning_rate": "linear 1.0"}}
+    monkeypatch.setitem(peers.PEERS, "CartPole-v1", small)
+    monkeypatch.setattr(peers, "make_peer", lambda *of: watched(make_peer(*of), seen))
+    rows = finish_peer("PPO", "CartPole-v1", seed=1, steps=512, every=200, run_dir=tmp_path)
+    assert seen == [0.75, 0.5, 0.25, 0.0]  # after each rollout of 128 steps
+    assert [(row["step"], row["weight_updates"]) for row in rows] == [(200, 12), (400, 36), (512, 48)]
+
+
+def watched(model, seen):
+    """Return a peer's model that notes its learning rate at every update."""
+    train = model.train
+
+    def noted():
+        seen.append(model.lr_schedule(model._current_progress_remaining))
+        train()
+
+    model.train = noted
+    return model
 
 
 @pytest.mark.skipif(INSTALLED, reason="the extra 'peers' is installed")
