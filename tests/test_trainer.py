@@ -215,6 +215,16 @@ def test_a_bad_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, what):
     assert checkpoint.latest(tmp_path / "checkpoints").name == "step_000000000000.npz"
 
 
+def test_a_run_cut_before_its_first_checkpoint_has_not_begun(tmp_path, monkeypatch):
+    trainer = new_trainer()
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(checkpoint, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        trainer.start(tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    new_trainer().start(tmp_path)
+    new_trainer().restore(tmp_path)
+
+
 def test_evaluation_changes_nothing(tmp_path):
     trainer = new_trainer()
     trainer.start(tmp_path)
