@@ -73,7 +73,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "grid_seeds": [201, 202],
         "grid_replays": [1, 4, 16],
         "grid_steps": 100_000,  # what a rate is worth shows before the end, and the runs are long
-        "rates": [3e-4, 1e-3, 3e-3, 1e-2],
+        "rates": [3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 1e-2],
         "agents": {
             "lf-cs": {"agent": "lf-cs"},
             "naive-replay": {"agent": "naive-replay"},
