@@ -1,6 +1,6 @@
 """Which rule survives being replayed? Tasks x agents x replays x seeds, as literal settings.
 
-    lfcs compare cartpole|cartpole-parts|pong|pong-parts [--jobs N] [--peers]
+    lfcs compare cartpole|cartpole-parts|pong|pong-one-rate|pong-parts [--jobs N] [--peers]
     lfcs compare my_comparison.json                      a file with one dictionary of the form of those below
 
 ``agents`` maps a label to the agent and any settings of its own. Every label's learning rate is picked from ``rates``
@@ -104,6 +104,14 @@ COMPARISONS: dict[str, dict[str, Any]] = {
         "peers": [],
         "note": "",
     },
+}
+# what happens when a rate that was picked for a few passes is kept for many
+COMPARISONS["pong-one-rate"] = COMPARISONS["pong"] | {
+    "seeds": list(range(10, 15)),
+    "grid_replays": [4],
+    "rates": [5e-4, 1e-3, 2e-3],
+    "peers": [],
+    "note": "Every agent's rate is picked at R = 4 and kept at the other R. bptt-ppo at R = 16 left out for its time.",
 }
 
 if __name__ == "__main__":

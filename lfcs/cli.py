@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     resume_parser.add_argument("run", type=Path)
     resume_parser.set_defaults(call=_resume)
     compare_parser = commands.add_parser("compare", help="compare learning rules under replay")
-    compare_parser.add_argument("comparison", help="cartpole, pong, cartpole-parts, pong-parts, or a JSON file")
+    compare_parser.add_argument("comparison", help="cartpole[-parts], pong[-one-rate, -parts], or a JSON file")
     compare_parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     compare_parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
     compare_parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
