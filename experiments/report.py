@@ -81,10 +81,10 @@ def findings(rows: Rows) -> list[str]:
         )
         judged = [bad[label][r] for r in by_r if r <= 16 and r in bad.get(label, {})]
         runs = f"{sum(b for b, _ in judged)} of {sum(n for _, n in judged)} runs" if judged else "not judged"
-        out.append(
-            f"- **{label}**: best at R = {best} ({means[best]:.3g}); at R = {most} {means[most]:.3g}, "
-            f"{lost:.3g}{share} below its best; diverged up to R = 16: {runs}; medians: {medians}."
-        )
+        text = f"- **{label}**: best at R = {best} ({means[best]:.3g}); "
+        if most != best:
+            text += f"at R = {most} {means[most]:.3g}, {lost:.3g}{share} below its best; "
+        out.append(text + f"diverged up to R = 16: {runs}; medians: {medians}.")
     for r in sorted(found.get("lf-cs", {})):
         here = {label: float(iqm(by_r[r])) for label, by_r in found.items() if r in by_r}
         for label, mean in here.items():
@@ -221,10 +221,8 @@ def write_report(
     text += [*on_the_way(rows, "sampled_return"), "", "Greedy actions:", "", *on_the_way(rows, "greedy_return"), ""]
     text += ["![learning curves](curves.png)", "", "## What it costs", "", *costs(rows), "", "![cost](cost.png)", ""]
     seeds = ", ".join(map(str, plan["grid_seeds"]))
-    picked = (
-        f"Picked after {plan['grid_steps']:,} steps on seeds {seeds}; every R has that of the nearest R of the table."
-    )
-    text += ["## Learning rates", "", picked, "", *learning_rates(plan, rates, grid)]
+    how = f"Picked after {plan['grid_steps']:,} steps on seeds {seeds}; every R has the rate of the nearest R below."
+    text += ["## Learning rates", "", how, "", *learning_rates(plan, rates, grid)]
     path.write_text("\n".join(text) + "\n")
 
 

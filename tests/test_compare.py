@@ -101,7 +101,7 @@ def test_findings_hold_below_zero_above_16_passes_and_for_peers():
     rows = [result("a", r, 0, score) for r, score in ((1, 0.5), (16, -0.5))] + [result("b", 32, 0, 1.0)]
     first, second, third = report.findings([*rows, result("PPO", 1, 0, 2.0, "not judged")])
     assert "at R = 16 -0.5, 1 below its best; diverged up to R = 16: 0 of 2 runs" in first  # no share of 0.5
-    assert "best at R = 32 (1); at R = 32 1, 0 below its best; diverged up to R = 16: not judged" in second
+    assert "**b**: best at R = 32 (1); diverged up to R = 16: not judged" in second
     assert "not judged; medians: 2 sampled" in third
 
 
