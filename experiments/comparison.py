@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import math
 import re
@@ -17,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from experiments.figures import draw_all
+from experiments.figures import check_installed, draw_all
 from experiments.peers import INSTALLED, PEERS, finish_peer
 from experiments.plan import load, numbers_of_replays, tuned_at
 from experiments.report import write_report
@@ -199,8 +198,7 @@ def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
 def compare(name: str, processes: int, out: Path | None, peers: bool) -> None:
     """Run a comparison from where it stands; write results.csv, report.md and the figures."""
     given, (name, plan) = name, load(name)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("the figures need the extra 'plots': pip install 'lfcs[plots]'")
+    check_installed()
     if peers:  # before hours of runs
         check_peers(plan)
     root = out or Path("runs/compare") / name

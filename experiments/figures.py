@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.report import Rows, curves_of, diverged, finals
+from lfcs.errors import UserError
 from lfcs.stats import bootstrap_interval, iqm
+
+
+def check_installed() -> None:
+    """Raise UserError where matplotlib is missing: before hours of runs, not after."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("the figures need the extra 'plots': make install")
 
 
 def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
@@ -46,7 +54,7 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
             if len(curves):
                 _band(axis, steps, curves, colour[label], label)
         if published and published.exists():
-            _published(axis, published)
+            draw_published(axis, published)
         axis.set_title(f"R = {r}")
         axis.set_xlabel("environment steps")
         axis.locator_params(axis="x", nbins=3)
@@ -80,7 +88,7 @@ def _band(axis: Any, steps: np.ndarray, curves: np.ndarray, colour: str, label: 
     axis.fill_between(steps, *bounds.T, color=colour, alpha=0.15, linewidth=0)
 
 
-def _published(axis: Any, path: Path) -> None:
+def draw_published(axis: Any, path: Path) -> None:
     """Draw the published curves of Figure 1c behind ours."""
     lines = [line.split(",") for line in path.read_text().splitlines() if not line.startswith("#")]
     header, points = lines[0], np.array(lines[1:], dtype=float)

@@ -47,6 +47,8 @@ def check(plan: Any) -> None:
     for key in ("seeds", "grid_seeds"):
         _numbers(key, plan[key], low=0)
     _numbers("rates", plan["rates"], low=0, whole=False)
+    if not all(isinstance(peer, str) for peer in plan["peers"]):
+        raise UserError(f"peers wants a list of names, got {plan['peers']!r}")
     if set(plan["seeds"]) & set(plan["grid_seeds"]):
         raise UserError("seeds and grid_seeds must not share a seed")
     if not plan["agents"]:

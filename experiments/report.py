@@ -171,7 +171,10 @@ def write_report(
     grid: Rows,
     rows: Rows,
 ) -> None:
-    """Write the report. ``grid`` are the rows of the runs from which learning rates were picked."""
+    """Write the report.
+
+    A final score is over ``episodes``; ``grid`` are the rows of the runs from which learning rates were picked.
+    """
     found, bad = finals(rows), diverged(rows)
     of_peers = (
         "Peers have their library's network and the settings of `experiments/peers.py`, which were not tuned here; "

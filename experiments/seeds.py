@@ -21,6 +21,8 @@ import numpy as np
 import torch
 
 import experiments
+from experiments.figures import check_installed, draw_published
+from experiments.report import Rows, curves_of
 from lfcs.cli import build_config, guarded, load_config, make_trainer
 from lfcs.config import Config
 from lfcs.errors import UserError, nearest
@@ -108,29 +110,19 @@ def draw(curves: Path, picture: Path, title: str, published: Path) -> None:
     from matplotlib import pyplot
 
     with open(curves, newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows: Rows = [
+            {"label": row["agent"], "replays": 1, "seed": row["seed"]}
+            | {"step": float(row["step"]), "return": float(row[CURVES[2]])}
+            for row in csv.DictReader(file)
+        ]
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for number, agent in enumerate(dict.fromkeys(row["agent"] for row in rows)):
-        of_seed = {
-            seed: np.array(
-                [[float(r["step"]), float(r[CURVES[2]])] for r in rows if (r["agent"], r["seed"]) == (agent, seed)]
-            )
-            for seed in dict.fromkeys(r["seed"] for r in rows if r["agent"] == agent)
-        }
-        for curve in of_seed.values():
-            axes.plot(*curve.T, color=f"C{number}", linewidth=0.7, alpha=0.5)
-        longest = max(of_seed.values(), key=len)  # a run that stopped early keeps its last return
-        ends = [np.interp(longest[:, 0], *curve.T) for curve in of_seed.values()]
-        mean = np.stack([longest[:, 0], np.mean(ends, axis=0)], axis=1)
-        axes.plot(*mean.T, color=f"C{number}", linewidth=2, label=f"{agent}, mean of {len(of_seed)} seeds")
+    for number, agent in enumerate(dict.fromkeys(row["label"] for row in rows)):
+        steps, returns = curves_of(rows, agent, 1, "return")
+        axes.plot(steps, returns.T, color=f"C{number}", linewidth=0.7, alpha=0.5)
+        mean = returns.mean(axis=0)
+        axes.plot(steps, mean, color=f"C{number}", linewidth=2, label=f"{agent}, mean of {len(returns)} seeds")
     if published.exists():
-        with open(published, newline="") as file:
-            points = list(csv.DictReader(line for line in file if not line.startswith("#")))
-        for column, style in (("lf_cs_mean", "--"), ("e_prop_mean", ":")):
-            axes.plot(
-                [100 * float(p["iteration"]) for p in points], [float(p[column]) for p in points],
-                f"k{style}", alpha=0.6, label=f"published {column.removesuffix('_mean').replace('_', '-')}",
-            )  # fmt: skip
+        draw_published(axes, published)
     axes.set(xlabel="environment steps", ylabel="mean return, sampled actions", title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -147,6 +139,7 @@ def run_experiment(
     engine: str = "fused",
 ) -> None:
     """Run what is missing of an experiment, ``jobs`` side by side; print the table, write curves and picture."""
+    check_installed()
     alone = {"train.env_workers": "0"}  # the runs already share the cores; results do not depend on workers
     configs = [
         build_config(experiment["env"], agent, seed=seed, engine=engine, overrides=alone, experiment=experiment)

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import comparison, figures, report
 from experiments.compare_replay import COMPARISONS
-from experiments.plan import KINDS, check
+from experiments.plan import check
 from lfcs import checkpoint, cli
 from lfcs.errors import UserError
 
@@ -46,12 +46,11 @@ def made_up():
 
 def test_plans_are_whole_and_their_agents_exist(tmp_path):
     for name, plan in COMPARISONS.items():
-        assert set(plan) == set(KINDS)
+        check(plan)
         tuning = comparison.grid(plan, tmp_path)
         rates = dict.fromkeys(((job.label, job.replays) for job in tuning), 0.01)
         jobs = tuning + comparison.reported(plan, tmp_path, rates)
         assert len({job.run_dir for job in jobs}) == len(jobs), name
-        assert not set(plan["seeds"]) & set(plan["grid_seeds"])
 
 
 def test_runs_have_the_settings_of_experiment_agent_and_plan(tmp_path):
@@ -198,6 +197,13 @@ def test_peers_of_a_plan_must_exist(monkeypatch):
             comparison.check_peers(plan)
 
 
+def test_figures_that_cannot_be_drawn_are_said_before_the_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="make install"):
+        comparison.compare("cartpole", 1, tmp_path, peers=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_grid_may_be_shorter_than_the_runs(tmp_path):
     rates = dict.fromkeys(((label, 1) for label in PLAN["agents"]), 0.01)
     assert {job.config.steps for job in comparison.grid(PLAN, tmp_path)} == {256}
@@ -227,6 +233,7 @@ def test_bad_comparisons_are_one_line(tmp_path, capsys):
         ({"grid_seeds": [1]}, "must not share a seed"),
         ({"grid_replays": [0]}, "grid_replays wants a list of different whole numbers from 1, got \\[0\\]"),
         ({"rates": []}, "rates wants a list of different numbers from 0"),
+        ({"peers": [["PPO"]]}, "peers wants a list of names"),
         ({"agents": {}}, "agents must not be empty"),
         ({"agents": {"a": {}}}, "a must name its agent"),
         ({"agents": {"a": {"agent": None}}}, "a must name its agent"),

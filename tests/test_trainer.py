@@ -216,9 +216,12 @@ def test_a_bad_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, what):
 
 
 def test_a_run_cut_before_its_first_checkpoint_has_not_begun(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
     trainer = new_trainer()
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
-        cut.setattr(checkpoint, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        cut.setattr(checkpoint, "save", interrupted)
         trainer.start(tmp_path)
     assert not (tmp_path / "config.json").exists()
     new_trainer().start(tmp_path)
