@@ -1,4 +1,4 @@
-# Everything below makes and uses .venv; the only needs are Python 3.10 or newer and make.
+# Everything below makes and uses .venv; the only needs are Python 3.11 or newer and make.
 PYTHON ?= python3
 ENV ?= cartpole
 BIN := .venv/bin
@@ -25,7 +25,7 @@ peers: .venv/installed  # Stable-Baselines3 and sb3-contrib, for comparisons
 	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[peers]"
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'lfcs needs Python 3.10 or newer')"
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'lfcs needs Python 3.11 or newer')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[atari,plots,dev]"
 	touch $@
