@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: run test install peers bench bench-quick clean
 
 run: .venv/installed
-	$(BIN)/python -m experiments.first_run $(ENV)
+	$(BIN)/python -m lfcs.study.first_run $(ENV)
 
 test: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.vtrace import VTrace
 from lfcs.agent import Sample
+from lfcs.agents.vtrace import VTrace
 from lfcs.heads import ActionValueHead, Head
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.lf_cs import LfCs
-from lfcs.engine import BpttEngine
+from lfcs.agents.lf_cs import LfCs
+from lfcs.engines import BpttEngine
 
 
 class BpttPpo(LfCs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.naive_replay import NaiveReplay
+from lfcs.agents.naive_replay import NaiveReplay
 
 
 class Random(NaiveReplay):

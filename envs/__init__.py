@@ -2,11 +2,11 @@
 
 import gymnasium
 
-from envs.encoders import make_encoder
-from envs.vector import make_vec
+from lfcs.envs.encoders import make_encoder
+from lfcs.envs.vector import make_vec
 
 __all__ = ["make_encoder", "make_vec"]
 
 # the entry points are imported when an environment is made, so that the emulator stays optional
-gymnasium.register("Pong100-v0", entry_point="envs.pong:PongRAM", max_episode_steps=100)
-gymnasium.register("PongRAM-v0", entry_point="envs.pong:PongRAM")
+gymnasium.register("Pong100-v0", entry_point="lfcs.envs.pong:PongRAM", max_episode_steps=100)
+gymnasium.register("PongRAM-v0", entry_point="lfcs.envs.pong:PongRAM")

@@ -1,7 +1,5 @@
 """Acrobot-v1: swing the tip of a two-link arm above a line. Tuned on seeds 100 and 101."""
 
-from lfcs.cli import experiment_main
-
 SETTINGS = {
     "name": "acrobot",
     "env": "Acrobot-v1",
@@ -31,4 +29,6 @@ SETTINGS = {
 }
 
 if __name__ == "__main__":
+    from lfcs.cli import experiment_main
+
     raise SystemExit(experiment_main(SETTINGS))

@@ -1,7 +1,5 @@
 """CartPole-v1: keep a pole upright for 500 steps. Tuned on seeds 100 to 104."""
 
-from lfcs.cli import experiment_main
-
 SETTINGS = {
     "name": "cartpole",
     "env": "CartPole-v1",
@@ -32,4 +30,6 @@ SETTINGS = {
 }
 
 if __name__ == "__main__":
+    from lfcs.cli import experiment_main
+
     raise SystemExit(experiment_main(SETTINGS))

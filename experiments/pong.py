@@ -1,7 +1,5 @@
 """pong-100: the first 100 decisions of Pong, from RAM. Tuned on seeds 100 to 104."""
 
-from lfcs.cli import experiment_main
-
 SETTINGS = {
     "name": "pong",
     "env": "Pong100-v0",
@@ -37,4 +35,6 @@ SETTINGS = {
 }
 
 if __name__ == "__main__":
+    from lfcs.cli import experiment_main
+
     raise SystemExit(experiment_main(SETTINGS))

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lfcs import rules
 from lfcs.config import RuleConfig
-from lfcs.engine import Engine
+from lfcs.engines import Engine
 from lfcs.heads import Head, Judgement, make_head
-from lfcs.network import SpikingPolicy
+from lfcs.network import SpikingNetwork
 
 
 class Sample(NamedTuple):
@@ -35,7 +35,7 @@ class Agent(ABC):
     fixed: dict[
         str, str | int | float
     ] = {}  # settings the rule stands for; the name of another setting is that one's value
-    engine: Callable[[SpikingPolicy], Engine] | None = None  # what the new policy needs; None is the run's engine
+    engine: Callable[[SpikingNetwork], Engine] | None = None  # what the new policy needs; None is the run's engine
     online = True  # whether the rule has an online form: local, and linear in an advantage of generalised estimation
     looks = False  # whether credit needs the ratios of the whole window before the first pass
 

@@ -19,6 +19,7 @@ def setting(default: Any, doc: str, low: float = -math.inf, high: float = math.i
 class NetworkConfig:
     """The recurrent spiking network; time constants are in ticks."""
 
+    neuron: str = setting("lif", "neuron model: lif, or your package.module:Class")
     neurons: int = setting(256, "number of recurrent neurons N", low=2)
     ticks: int = setting(1, "network ticks per environment step", low=1)
     tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)

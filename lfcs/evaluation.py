@@ -8,9 +8,9 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs.engine import Engine
+from lfcs.engines import Engine
 from lfcs.heads import Head
-from lfcs.network import SpikingPolicy
+from lfcs.network import SpikingNetwork
 from lfcs.rollout import Encoder, check_finite
 
 MAX_BATCH = 20  # environments side by side
@@ -30,7 +30,7 @@ class SpikingPlayer:
     """A frozen policy; ``greedy`` takes the most probable action, else actions are drawn from ``seed``."""
 
     def __init__(
-        self, policy: SpikingPolicy, engine: Engine, head: Head, encoder: Encoder, greedy: bool, seed: int
+        self, policy: SpikingNetwork, engine: Engine, head: Head, encoder: Encoder, greedy: bool, seed: int
     ) -> None:
         self.policy, self.engine, self.head, self.encoder, self.greedy = policy, engine, head, encoder, greedy
         self.generator = torch.Generator(policy.hidden.device).manual_seed(seed)

@@ -16,9 +16,10 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Agent, Sample
 from lfcs.config import RuleConfig
-from lfcs.engine import Engine, Past, Steps
+from lfcs.engines.base import Engine, Steps
+from lfcs.engines.past import Past
 from lfcs.heads import Head
-from lfcs.network import NetState, SpikingPolicy
+from lfcs.network import NetState, SpikingNetwork
 from lfcs.optimiser import Adam
 from lfcs.replay import Replay, after
 from lfcs.rollout import Trajectory
@@ -62,7 +63,7 @@ class Learner:
         self,
         rule: RuleConfig,
         agent: Agent,
-        policy: SpikingPolicy,
+        policy: SpikingNetwork,
         head: Head,
         engine: Engine,
         generator: torch.Generator,

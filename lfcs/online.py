@@ -15,7 +15,8 @@ import torch
 
 from lfcs import rules
 from lfcs.agent import Sample
-from lfcs.engine import Past, at_last_tick
+from lfcs.engines.base import at_last_tick
+from lfcs.engines.past import Past
 from lfcs.learner import Learner, View, kl_estimate
 from lfcs.network import NetState
 from lfcs.rollout import Trajectory
@@ -70,7 +71,9 @@ class OnlineLearner(Learner):
         policy_error = ones - zeros  # what the TD error multiplies; anything else an agent adds acts at once
         error = torch.cat((policy_error, torch.full_like(rho, self.rule.value)[..., None]), -1) * remains[..., None]
         signal = at_last_tick(rules.learning_signal(error, self._feedback()), self.ticks, len(states.data))
-        post = rules.filter_backwards(signal, self.policy.config.kappa, self.resets) * self.policy.surrogate(states.mem)
+        post = rules.filter_backwards(signal, self.policy.config.kappa, self.resets) * rules.surrogate_derivative(
+            states.mem - 1.0, self.policy.config.dampening
+        )
         y = states.readout[-len(rho) * self.ticks :][self.ticks - 1 :: self.ticks]
         pre = torch.cat((y, y.new_ones(*y.shape[:2], 1)), dim=-1)
         kept = (decay * remains[0] * ~traj.reset[0])[:, None, None]

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lfcs.engine import Engine
+from lfcs.engines import Engine
 from lfcs.errors import UserError
 from lfcs.heads import Head
-from lfcs.network import NetState, SpikingPolicy
+from lfcs.network import NetState, SpikingNetwork
 
 
 class Encoder(Protocol):
@@ -85,7 +85,7 @@ class Rollout:
         self,
         envs: gymnasium.vector.VectorEnv,
         encoder: Encoder,
-        policy: SpikingPolicy,
+        policy: SpikingNetwork,
         engine: Engine,
         head: Head,
         generator: torch.Generator,

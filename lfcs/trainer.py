@@ -19,12 +19,12 @@ import torch
 from lfcs import __version__, checkpoint
 from lfcs.agent import Agent
 from lfcs.config import Config
-from lfcs.engine import make_engine
+from lfcs.engines import make_engine
 from lfcs.errors import Diverged, Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, SpikingPlayer, evaluate
 from lfcs.learner import Learner
 from lfcs.monitor import Monitor
-from lfcs.network import SpikingPolicy
+from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
 from lfcs.replay import Replay
 from lfcs.rollout import Encoder, Rollout
@@ -72,7 +72,7 @@ class Trainer:
         weights = torch.Generator().manual_seed(stream_seed(config.seed, "weights"))
         feedback = torch.Generator().manual_seed(stream_seed(config.seed, "feedback"))
         actions = torch.Generator(self.device).manual_seed(stream_seed(config.seed, "actions"))
-        policy = SpikingPolicy(self.encoder.size, self.head.size, config.network, weights).to(self.device)
+        policy = SpikingNetwork(self.encoder.size, self.head.size, config.network, weights).to(self.device)
         self.reference = copy.deepcopy(policy)
         self.engine = make_engine(config.engine, self.reference)
         learning = agent.engine(policy) if agent.engine else make_engine(config.engine, policy)

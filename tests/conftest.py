@@ -7,7 +7,7 @@ import torch
 
 from lfcs.config import NetworkConfig
 from lfcs.heads import CategoricalHead
-from lfcs.network import SpikingPolicy
+from lfcs.network import SpikingNetwork
 
 torch.set_num_threads(1)
 
@@ -24,7 +24,7 @@ def make_policy(neurons=7, inputs=3, actions=3, seed=0, **network):
     """Return a policy with strong weights, so that it spikes and every gradient is away from zero."""
     config = NetworkConfig(neurons=neurons, tau_m=6.0, input_gain=2.0, recurrent_gain=1.5, **network)
     generator = torch.Generator().manual_seed(seed)
-    policy = SpikingPolicy(inputs, actions, config, generator)
+    policy = SpikingNetwork(inputs, actions, config, generator)
     with torch.no_grad():
         policy.policy_readout.weight.normal_(generator=generator)
         policy.value_readout.weight.normal_(generator=generator)

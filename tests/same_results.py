@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from agents import AGENTS
-from lfcs.cli import build_config, make_trainer
+from lfcs.agents import AGENTS
+from lfcs.run import build_config, make_trainer
 
 SMALL = {
     "network.neurons": 24, "train.num_envs": 4, "rule.window": 16, "rule.tau_s": 32, "rule.lr_readout": 0.02,
@@ -61,8 +61,7 @@ def result(arguments, settings, folder):
     trainer.train(folder, progress=False)
     weights = hashlib.sha256()
     for policy in (trainer.reference, trainer.learner.policy):
-        for name, value in sorted(policy.state_dict().items()):
-            weights.update(name.encode() + value.numpy().tobytes())
+        weights.update(policy.hidden.numpy().tobytes() + policy.readout.numpy().tobytes())
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = {name: [row[name] for row in rows] for name in rows[0] if not name.startswith("time/")}

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from test_learner import small_trainer, weights
 from torch.testing import assert_close
 
-from agents import AGENTS
 from lfcs import rules
 from lfcs.agent import Sample
+from lfcs.agents import AGENTS
 from lfcs.config import RuleConfig
-from lfcs.engine import BpttEngine
+from lfcs.engines import BpttEngine
 from lfcs.heads import ActionValueHead, CategoricalHead
 
 RULE = RuleConfig(eps=0.2, truncation=2.0, rho_bar=1.5)

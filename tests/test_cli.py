@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-import experiments
-from lfcs import cli
+from lfcs import cli, experiments
 from lfcs.config import make_config, settings
 from lfcs.errors import UserError
+from lfcs.run import build_config
 
 QUICK = ["--steps", "300", "--set", "network.neurons=8", "train.num_envs=2", "rule.window=10", "rule.tau_s=10"]
 QUICK += ["train.final_episodes=3", "train.eval_every=100"]
@@ -98,19 +98,19 @@ def test_experiments_are_found_by_name_and_by_environment():
         found = experiments.find(name)
         assert found == experiments.find(env) and found["env"] == env
         for agent in ("lf-cs", "e-prop"):
-            assert cli.build_config(env, agent, experiment=found).steps == found["steps"]
+            assert build_config(env, agent, experiment=found).steps == found["steps"]
     assert experiments.find("Unknown-v0") is None
 
 
 def test_an_experiment_script_takes_the_flags(capsys, tmp_path):
-    script = importlib.import_module("experiments.cartpole")
+    script = importlib.import_module("lfcs.experiments.cartpole")
     argv = ["--run-dir", str(tmp_path / "run"), "--agent", "e-prop", *QUICK]
     assert cli.experiment_main(script.SETTINGS, argv) == 0
     assert "tuned settings of experiments/cartpole.py" in capsys.readouterr().out
 
 
 def test_users_settings_win_over_the_experiments():
-    config = cli.build_config(
+    config = build_config(
         "CartPole-v1", overrides={"rule.eps": "0.3"}, experiment={"settings": {"rule.eps": 0.1, "rule.gamma": 0.5}}
     )
     assert (config.rule.eps, config.rule.gamma) == (0.3, 0.5)

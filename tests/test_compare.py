@@ -8,11 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from experiments import comparison, figures, report
-from experiments.compare_replay import COMPARISONS
-from experiments.plan import check
 from lfcs import checkpoint, cli
 from lfcs.errors import UserError
+from lfcs.experiments.compare_replay import COMPARISONS
+from lfcs.study import compare as comparison
+from lfcs.study import figures, report
+from lfcs.study.plan import check
 
 PLAN = {
     "experiment": "cartpole", "steps": 512, "replays": [1, 2], "seeds": [1, 2], "grid_seeds": [5], "grid_replays": [1],

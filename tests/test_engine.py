@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_learner import small_trainer
 from torch.testing import assert_close
 
-from lfcs.engine import ENGINES, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
+from lfcs.engines import ENGINES, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
 from lfcs.errors import UserError
 from lfcs.network import NetState
 from lfcs.rollout import Trajectory
@@ -80,7 +80,7 @@ def test_gradients_do_not_depend_on_the_block(double, monkeypatch, block):
     by_tick = torch.zeros(60, 7, dtype=torch.bool)
     by_tick[::2] = reset
     error, feedback, drive = (torch.randn(*shape, generator=g) for shape in ((28, 7, 4), (4, 33), (33,)))
-    monkeypatch.setattr("lfcs.engine.BLOCK", block)
+    monkeypatch.setattr("lfcs.engines.compiled.BLOCK", block)
     found = []
     for engine in (CompiledEngine(policy), SnntorchEngine(policy)):
         seen = engine.run(x, policy.initial_state(7), reset)

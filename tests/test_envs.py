@@ -8,9 +8,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import envs
-from envs.encoders import RunningMoments
+from lfcs import envs
 from lfcs.config import EncoderConfig
+from lfcs.envs.encoders import RunningMoments
 from lfcs.errors import UserError
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-import experiments
-from experiments import first_run, seeds
-from lfcs.cli import build_config
+from lfcs import experiments
 from lfcs.errors import UserError
+from lfcs.run import build_config
+from lfcs.study import first_run, seeds
 
 TINY = {
     "name": "tiny", "env": "toys:Guess-v0", "agent": "lf-cs", "steps": 400,

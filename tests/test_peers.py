@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from experiments import peers
-from experiments.peers import INSTALLED, PEERS, finish_peer, make_peer
 from lfcs.errors import UserError
+from lfcs.study import peers
+from lfcs.study.peers import INSTALLED, PEERS, finish_peer, make_peer
 
 
 @pytest.mark.skipif(not INSTALLED, reason="the extra 'peers' is not installed")

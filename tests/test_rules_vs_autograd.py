@@ -8,7 +8,7 @@ from conftest import make_policy, random_window
 from torch.testing import assert_close
 
 from lfcs import rules
-from lfcs.engine import CompiledEngine, SnntorchEngine, TensorEngine
+from lfcs.engines import CompiledEngine, SnntorchEngine, TensorEngine
 from lfcs.network import NetState
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-10}
@@ -26,7 +26,7 @@ def autograd_window(policy, x, reset):
     for x_t, reset_t in zip(x, reset, strict=True):
         state = state.cleared(reset_t)
         for _ in range(policy.config.ticks):
-            state = policy.tick(x_t, NetState.join(state.spk.detach(), state.mem, state.readout, state.trace))
+            state = policy.tick(x_t, NetState.join((state.spk.detach(), state.mem), state.readout, state.trace))
             states.append(state)
     ticks, states = policy.config.ticks, NetState(torch.stack([s.data for s in states]), state.neurons)
     by_step = states.at(slice(ticks - 1, None, ticks))
@@ -60,7 +60,7 @@ def test_local_gradient_equals_autograd(double, sizes, quantity, engine):
         policy_weight, value_weight = weight * objective.detach(), zero
     else:
         objective, policy_weight, value_weight = logp, weight, zero
-    layers = (policy.input, policy.rleaky.recurrent, policy.policy_readout, policy.value_readout)
+    layers = (policy.input, policy.cell.recurrent, policy.policy_readout, policy.value_readout)
     parameters = [p for layer in layers for p in layer.parameters()]
     found = torch.autograd.grad((weight * objective).sum(), parameters, materialize_grads=True)
     w_in, b, w_rec, w_pi, b_pi, w_v, b_v = found
@@ -87,7 +87,7 @@ def test_chunk_product_equals_the_sum_of_per_step_traces(double, sizes):
     with torch.no_grad():
         *_, states = autograd_window(policy, x, reset)
         seen, cleared = by_tick(policy, states, reset)
-        psi, xbar = policy.surrogate(seen.mem), seen.trace
+        psi, xbar = rules.surrogate_derivative(seen.mem - 1.0, policy.config.dampening), seen.trace
     signal = torch.randn(psi.shape)
     kappa = policy.config.kappa
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lfcs.stats import bootstrap_interval, iqm, probability_of_improvement
+from lfcs.study.stats import bootstrap_interval, iqm, probability_of_improvement
 
 
 def test_iqm_by_hand():

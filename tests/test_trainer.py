@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from lfcs import checkpoint, monitor
-from lfcs.cli import build_config, load_config, make_trainer
 from lfcs.errors import Interrupted, UserError
 from lfcs.rollout import final_observations
+from lfcs.run import build_config, load_config, make_trainer
 
 FAST = {
     "network.neurons": 12, "train.num_envs": 3, "rule.window": 8, "rule.tau_s": 16, "rule.replays": 2,

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments.compare_replay import COMPARISONS
 from lfcs.errors import UserError, nearest
+from lfcs.experiments.compare_replay import COMPARISONS
 
 KINDS = {
     "experiment": str, "steps": int, "replays": list, "seeds": list, "grid_seeds": list, "grid_replays": list,

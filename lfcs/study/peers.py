@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-import envs
+from lfcs import envs
 from lfcs.checkpoint import write_json
 from lfcs.errors import UserError
 from lfcs.evaluation import MAX_BATCH, evaluate

@@ -1,6 +1,6 @@
 """lf-cs against e-prop on pong-100, 10 seeds, with the published curves of Capone & Muratore (2024), Figure 1c, behind.
 
-    python -m experiments.figure1 [--jobs N] [--seeds ...]
+    python -m lfcs.study.figure1 [--jobs N] [--seeds ...]
 
 Safe to kill and start again. Writes figure1.csv and figure1.png.
 """
@@ -8,16 +8,23 @@ Safe to kill and start again. Writes figure1.csv and figure1.png.
 import argparse
 from pathlib import Path
 
-from experiments import pong
-from experiments.seeds import RESULTS, run_experiment
+from lfcs import experiments
 from lfcs.cli import guarded
+from lfcs.study.seeds import RESULTS, run_experiment
 
 SEEDS = list(range(10, 20))
 
 
 def main(args: argparse.Namespace) -> None:
     """Run what is missing, then print the table and draw."""
-    run_experiment(pong.SETTINGS, ["lf-cs", "e-prop"], args.seeds, args.jobs, args.runs, args.out / "figure1.csv")
+    run_experiment(
+        experiments.literals("SETTINGS")["pong"],
+        ["lf-cs", "e-prop"],
+        args.seeds,
+        args.jobs,
+        args.runs,
+        args.out / "figure1.csv",
+    )
 
 
 if __name__ == "__main__":

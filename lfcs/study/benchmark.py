@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents import AGENTS
-from experiments import cartpole
-from experiments.measure import (
+from lfcs import cli, experiments
+from lfcs.agents import AGENTS
+from lfcs.run import build_config, make_trainer
+from lfcs.study.measure import (
     growth,
     high_water,
     in_fresh_process,
@@ -36,9 +37,7 @@ from experiments.measure import (
     update_memory,
     update_parts,
 )
-from experiments.peers import INSTALLED, make_peer
-from lfcs import cli
-from lfcs.cli import build_config, make_trainer
+from lfcs.study.peers import INSTALLED, make_peer
 
 LINUX = Path("/proc/self/status").exists()
 PONG = {
@@ -101,7 +100,9 @@ def agent_cost(agent: str, windows: int) -> tuple[float, float, float]:
     """Return microseconds and updates per environment step of an agent on CartPole, and the process's growth in MiB."""
     torch.set_num_threads(1)
     alone = {"train.env_workers": "0"}  # a process of a pool may have no children
-    config = build_config("CartPole-v1", agent, steps=10**9, overrides=alone, experiment=cartpole.SETTINGS)
+    config = build_config(
+        "CartPole-v1", agent, steps=10**9, overrides=alone, experiment=experiments.find("CartPole-v1")
+    )
     before = high_water() if LINUX else math.nan
     with closing(make_trainer(config)) as trainer:
         trainer.rollout.refresh(0)

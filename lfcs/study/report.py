@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lfcs.stats import bootstrap_interval, iqm, probability_of_improvement
+from lfcs.study.stats import bootstrap_interval, iqm, probability_of_improvement
 
 Rows = list[dict[str, Any]]
 
@@ -177,7 +177,7 @@ def write_report(
     """
     found, bad = finals(rows), diverged(rows)
     of_peers = (
-        "Peers have their library's network and the settings of `experiments/peers.py`, which were not tuned here; "
+        "Peers have their library's network and the settings of `lfcs/study/peers.py`, which were not tuned here; "
         "they stand at R = 1 whatever their number of epochs."
     )
     met = bool(set(plan["peers"]) & set(found))

@@ -1,6 +1,6 @@
 """The first thing to run: train lf-cs and e-prop on one task and compare them with the untrained policy.
 
-    python -m experiments.first_run [ENV] [--seed S]
+    python -m lfcs.study.first_run [ENV] [--seed S]
 
 ENV is the name of an experiment (cartpole, acrobot, pong), a gymnasium id, or package.module:Id.
 """
@@ -11,9 +11,10 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-import experiments
-from lfcs.cli import build_config, guarded, make_trainer, new_run_dir, train
+from lfcs import experiments
+from lfcs.cli import guarded
 from lfcs.config import Config
+from lfcs.run import build_config, make_trainer, new_run_dir, train
 
 
 def untrained(config: Config) -> dict[str, float]:

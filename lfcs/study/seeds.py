@@ -1,6 +1,6 @@
 """One task, several seeds and agents: the table of all seeds, the curves as CSV and, with matplotlib, as a picture.
 
-    python -m experiments.seeds cartpole --seeds 0 1 2 3 4
+    python -m lfcs.study.seeds cartpole --seeds 0 1 2 3 4
 
 Runs go side by side in processes. Started again, finished runs are kept and cut ones continue.
 """
@@ -20,16 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 
-import experiments
-from experiments.figures import check_installed, draw_published
-from experiments.report import Rows, curves_of
-from lfcs.cli import build_config, guarded, load_config, make_trainer
+from lfcs import experiments
+from lfcs.cli import guarded
 from lfcs.config import Config
 from lfcs.errors import UserError, nearest
 from lfcs.monitor import read_metrics
-from lfcs.stats import bootstrap_interval, iqm
+from lfcs.run import build_config, load_config, make_trainer
+from lfcs.study.figures import check_installed, draw_published
+from lfcs.study.report import Rows, curves_of
+from lfcs.study.stats import bootstrap_interval, iqm
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(experiments.__file__).parent / "results"
 CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
 
 

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-import experiments
-from experiments.figures import check_installed, draw_all
-from experiments.peers import INSTALLED, PEERS, finish_peer
-from experiments.plan import load, numbers_of_replays, tuned_at
-from experiments.report import write_report
-from experiments.seeds import RESULTS, finish, workers
-from lfcs.cli import build_config
+from lfcs import experiments
 from lfcs.config import Config, settings
 from lfcs.errors import Diverged, UserError
 from lfcs.monitor import read_metrics
-from lfcs.stats import iqm
+from lfcs.run import build_config
+from lfcs.study.figures import check_installed, draw_all
+from lfcs.study.peers import INSTALLED, PEERS, finish_peer
+from lfcs.study.plan import load, numbers_of_replays, tuned_at
+from lfcs.study.report import write_report
+from lfcs.study.seeds import RESULTS, finish, workers
+from lfcs.study.stats import iqm
 
 COLUMNS = (
     "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",

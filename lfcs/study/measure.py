@@ -14,13 +14,13 @@ import snntorch
 import torch
 from torch import nn
 
-from agents import AGENTS
 from lfcs import kernels
+from lfcs.agents import AGENTS
 from lfcs.config import NetworkConfig, RuleConfig
-from lfcs.engine import make_engine
+from lfcs.engines import CompiledEngine, make_engine
 from lfcs.heads import CategoricalHead
 from lfcs.learner import Learner
-from lfcs.network import SpikingPolicy
+from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
 from lfcs.optimiser import Adam
 from lfcs.rollout import Trajectory
@@ -52,9 +52,9 @@ def compare(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int, co
     }
 
 
-def policy_of(neurons: int) -> SpikingPolicy:
+def policy_of(neurons: int) -> SpikingNetwork:
     """Return a policy that fires at a rate near 0.1."""
-    return SpikingPolicy(INPUTS, ACTIONS, NetworkConfig(neurons=neurons), torch.Generator().manual_seed(0))
+    return SpikingNetwork(INPUTS, ACTIONS, NetworkConfig(neurons=neurons), torch.Generator().manual_seed(0))
 
 
 def network_step(batch: int, neurons: int, repeats: int) -> dict[str, float]:
@@ -84,7 +84,7 @@ def network_step(batch: int, neurons: int, repeats: int) -> dict[str, float]:
         return compare(ours, theirs, repeats, count=max(3, 20_000 // (batch * neurons)))
 
 
-def window_of(policy: SpikingPolicy, steps: int, batch: int) -> Trajectory:
+def window_of(policy: SpikingNetwork, steps: int, batch: int) -> Trajectory:
     """Return a random window of experience."""
     g = torch.Generator().manual_seed(1)
     flags = torch.zeros(steps, batch, dtype=torch.bool)
@@ -106,14 +106,14 @@ def window_of(policy: SpikingPolicy, steps: int, batch: int) -> Trajectory:
     )
 
 
-def learner_of(policy: SpikingPolicy, steps: int, **settings: Any) -> Learner:
+def learner_of(policy: SpikingNetwork, steps: int, **settings: Any) -> Learner:
     """Return a learner whose window is ``steps`` long and, unless told otherwise, makes one update of it."""
     rule = RuleConfig(**{"window": steps, "tau_f": steps, "tau_s": steps, "replays": 1} | settings)
     engine = make_engine("fused", policy)
     return Learner(rule, AGENTS["lf-cs"](rule), policy, CategoricalHead(ACTIONS), engine, torch.Generator())
 
 
-def autograd_update(policy: SpikingPolicy, traj: Trajectory, detach: bool) -> Callable[[], None]:
+def autograd_update(policy: SpikingNetwork, traj: Trajectory, detach: bool) -> Callable[[], None]:
     """Return one update of a window by autograd through snntorch: e-prop with recurrent spikes detached, or BPTT."""
     head, optimiser = CategoricalHead(ACTIONS), torch.optim.Adam(policy.parameters(), lr=1e-4, fused=True)
 
@@ -121,7 +121,7 @@ def autograd_update(policy: SpikingPolicy, traj: Trajectory, detach: bool) -> Ca
         spk, mem, y = traj.state.spk, traj.state.mem, traj.state.readout
         outputs = []
         for x in traj.x:
-            spk, mem = policy.rleaky(policy.input(x), spk.detach() if detach else spk, mem)
+            spk, mem = policy.cell(policy.input(x), spk.detach() if detach else spk, mem)
             y = leaky_readout(y, spk, policy.config.kappa)
             outputs.append((policy.policy_readout(y), policy.value_readout(y)[..., 0]))
         params, value = (torch.stack(column) for column in zip(*outputs, strict=True))
@@ -161,18 +161,18 @@ def update_parts(steps: int, neurons: int, batch: int, repeats: int) -> dict[str
     policy = policy_of(neurons)
     traj, learner = window_of(policy, steps, batch), learner_of(policy, steps)
     learner.learn(traj, 1.0)
-    named = {"advance": "forward", "backward": "learning signals", "add_credit": "recurrent gradient"}
-    calls = {name: getattr(kernels, name) for name in named}
+    engine: Any = CompiledEngine(policy)
+    learner.engine, loops, add_credit = engine, engine.loops, kernels.add_credit
     parts: dict[str, list[float]] = {}
     for _ in range(repeats):
         spent: dict[str, float] = {}
+        forward, signals = timed(spent, "forward", loops.advance), timed(spent, "learning signals", loops.backward)
+        engine.loops = loops._replace(advance=forward, backward=signals)
+        kernels.add_credit = timed(spent, "recurrent gradient", add_credit)
         try:
-            for name, call in calls.items():
-                setattr(kernels, name, timed(spent, named[name], call))
             whole = seconds(lambda: learner.learn(traj, 1.0))
         finally:
-            for name, call in calls.items():
-                setattr(kernels, name, call)
+            kernels.add_credit = add_credit
         spent |= {"input gradient and the rest": whole - sum(spent.values()), "whole": whole}
         for name, value in spent.items():
             parts.setdefault(name, []).append(value)

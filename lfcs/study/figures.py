@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report import Rows, curves_of, diverged, finals
 from lfcs.errors import UserError
-from lfcs.stats import bootstrap_interval, iqm
+from lfcs.study.report import Rows, curves_of, diverged, finals
+from lfcs.study.stats import bootstrap_interval, iqm
 
 
 def check_installed() -> None:

@@ -1,0 +1,111 @@
+"""What an engine does: it advances a network through time and gives the local gradient of its weights.
+
+All engines take and return :class:`lfcs.network.NetState`, read the same parameters and give the same numbers. snntorch
+defines the network; the tests hold the others to it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lfcs import rules
+from lfcs.network import NetState, SpikingNetwork
+
+
+class Steps(NamedTuple):
+    """What S steps of B environments gave."""
+
+    states: NetState  # [T, B] by tick, T = S · ticks
+    params: Tensor  # [S, B, K] of the head
+    value: Tensor  # [S, B]
+
+
+class Engine(Protocol):
+    """Advances and differentiates a network. Made after the network is on its device."""
+
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+        """Run S steps with inputs ``x`` [S, B, D] from a state [B]; ``reset`` [S, B] clears a state before a step.
+
+        ``out`` is memory for the states, which may be part of a larger one. Raises ValueError on shapes that do not
+        fit.
+        """
+
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the packed weights, ``hidden`` [D+1+N, N] and ``readout`` [K + 1, N + 1].
+
+            dW_out,k = Σ_t s_k,t [y_t, 1] ,  L_i,t = Σ_k B_ki s_k,t + c_i
+            dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t
+
+        The weights must have been constant over the S steps. The ``error`` s [S, B, K + 1] acts at each step's last
+        tick, through the ``feedback`` weights B [K + 1, N], with the neurons' ``drive`` c [N]; ``seen`` and ``reset``
+        [T', B], by tick, may begin before the steps (the tail). Source: Bellec et al. 2020, eq. (1) and Methods
+        (reward-based e-prop). The result may be overwritten by the next call.
+        """
+
+    def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
+        """Return the postsynaptic factor [T', B, N] of Σ_t post_t x̄_t, for LIF L̂_t ψ_t; see :meth:`gradients`."""
+
+
+def at_last_tick(signal: Tensor, ticks: int, total: int) -> Tensor:
+    """Spread a signal by step [S, B, N] over ``total`` ticks: at each step's last tick, the last steps at the end."""
+    _, batch, neurons = signal.shape
+    out = signal.new_zeros(total, batch, neurons)
+    out[total - (len(signal) - 1) * ticks - 1 :: ticks] = signal
+    return out
+
+
+def without_self_connections(hidden: Tensor) -> Tensor:
+    """Return a gradient of the packed hidden weights [D+1+N, N] with the diagonal of the recurrent part set to 0."""
+    hidden[-hidden.shape[1] :].fill_diagonal_(0.0)
+    return hidden
+
+
+class TickwiseEngine(ABC):
+    """Time as a loop over single ticks; the gradient as one dense product. Runs on every device."""
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        self.network, self.ticks = network, network.config.ticks
+
+    @abstractmethod
+    def tick(self, x: Tensor, state: NetState) -> NetState:
+        """Return the state one tick later, with input ``x`` [B, D]."""
+
+    @torch.no_grad()
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+        """See :meth:`Engine.run`."""
+        states = []
+        self.network.check(x, reset, state)
+        for x_t, reset_t in zip(x, reset, strict=True):
+            state = state.cleared(reset_t)
+            for _ in range(self.ticks):
+                state = self.tick(x_t, state)
+                states.append(state.data)
+        by_tick = state.with_data(torch.stack(states, out=out))
+        return Steps(by_tick, *self.read(by_tick.at(slice(self.ticks - 1, None, self.ticks))))
+
+    @abstractmethod
+    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
+        """Return the head's parameters [..., K] and the value [...] of states [...]."""
+
+    @torch.no_grad()
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.gradients`."""
+        own = seen.readout[len(seen.data) - len(error) * self.ticks :][self.ticks - 1 :: self.ticks]
+        readout = torch.cat((rules.chunk_gradient(error, own), error.sum((0, 1))[:, None]), dim=1)
+        post = self.post(seen, reset, error, feedback, drive)
+        return without_self_connections(rules.chunk_gradient(seen.trace, post)), readout
+
+    @torch.no_grad()
+    def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
+        """See :meth:`Engine.post`."""
+        signal = at_last_tick(rules.learning_signal(error, feedback) + drive, self.ticks, len(seen.data))
+        filtered = rules.filter_backwards(signal, self.network.config.kappa, reset)
+        return self.network.neuron.post(filtered, seen.of_neurons(), reset)

@@ -1,0 +1,47 @@
+"""Backpropagation through time, the control that is not local."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lfcs import rules
+from lfcs.engines.base import Steps, without_self_connections
+from lfcs.engines.snntorch import SnntorchEngine
+from lfcs.network import NetState
+
+
+class BpttEngine(SnntorchEngine):
+    """snntorch with autograd: the learning signal travels back through time and recurrent spikes, within a chunk.
+
+    All else is as in e-prop: the signal is the error through the feedback weights, and no gradient enters the past.
+    """
+
+    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+        """See :meth:`Engine.run`; where the states go to ``out``, their graph is kept for the gradients."""
+        if out is None:
+            return super().run(x, state, reset)
+        self.network.check(x, reset, state)
+        states = []
+        with torch.enable_grad():
+            for x_t, reset_t in zip(x, reset, strict=True):
+                state = state.cleared(reset_t)
+                for _ in range(self.ticks):
+                    state = self.network.tick(x_t, state)
+                    states.append(state.data)
+            by_tick = state.with_data(torch.stack(states))
+            last = by_tick.at(slice(self.ticks - 1, None, self.ticks))
+            self.readout = last.readout
+        out.copy_(by_tick.data.detach())
+        return Steps(state.with_data(out), *self.read(state.with_data(last.data.detach())))
+
+    def gradients(
+        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`Engine.gradients`: Σ_t L_t dy_t/dW with the whole derivative, over the steps run last."""
+        _, readout = super().gradients(seen, reset, error, feedback, drive)
+        parameters = self.network.input.weight, self.network.input.bias, self.network.recurrent
+        with torch.enable_grad():
+            objective = (self.readout * (rules.learning_signal(error, feedback) + drive)).sum()
+            w_in, b, w_rec = torch.autograd.grad(objective, parameters)
+        return without_self_connections(torch.cat((w_in.T, b[None], w_rec.T))), readout

@@ -1,0 +1,49 @@
+"""Softmax with a critic of actions beside it."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from lfcs.heads.base import Head, Judgement
+from lfcs.heads.categorical import CategoricalHead
+
+
+class ActionValueHead:
+    """Softmax over K actions with action advantages α beside the logits; ``params`` are [l, α] [..., 2K].
+
+    Actions are drawn from the logits alone; α belongs to the critic.
+    """
+
+    def __init__(self, policy: Head) -> None:
+        self.policy, self.outputs, self.size = policy, policy.size, 2 * policy.size
+
+    @classmethod
+    def of(cls, space: gymnasium.Space) -> ActionValueHead:
+        """Return the head for a Discrete space. Raises UserError for any other."""
+        return cls(CategoricalHead.of(space))
+
+    def to_env(self, action: Tensor) -> np.ndarray:
+        """Return actions as the environment takes them."""
+        return self.policy.to_env(action)
+
+    def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a [...]."""
+        return self.policy.sample(params[..., : self.outputs], generator)
+
+    def greedy(self, params: Tensor) -> Tensor:
+        """Return argmax_k l_k [...]."""
+        return self.policy.greedy(params[..., : self.outputs])
+
+    def log_prob(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return log π(a) [...]."""
+        return self.policy.log_prob(params[..., : self.outputs], action)
+
+    def judge(self, params: Tensor, action: Tensor) -> Judgement:
+        """Return the policy's judgement; the derivatives with respect to α are 0."""
+        judged = self.policy.judge(params[..., : self.outputs], action)
+        nothing = torch.zeros_like(judged.score)
+        score, entropy_score = (torch.cat((part, nothing), dim=-1) for part in (judged.score, judged.entropy_score))
+        return judged._replace(score=score, entropy_score=entropy_score)

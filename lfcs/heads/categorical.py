@@ -1,0 +1,55 @@
+"""Softmax over discrete actions."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from lfcs.errors import UserError
+from lfcs.heads.base import Judgement
+
+
+class CategoricalHead:
+    """π = softmax(l) over ``size`` discrete actions; ``params`` are the logits l [..., K]."""
+
+    def __init__(self, size: int, start: int = 0) -> None:
+        if size < 2:
+            raise ValueError(f"a categorical head needs at least 2 actions, got {size}")
+        self.size = self.outputs = size
+        self.start = start
+
+    @classmethod
+    def of(cls, space: gymnasium.Space) -> CategoricalHead:
+        """Return the head for a Discrete space. Raises UserError for any other."""
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            raise UserError(f"action space {space} is not supported: actions must be Discrete")
+        return cls(int(space.n), int(space.start))
+
+    def to_env(self, action: Tensor) -> np.ndarray:
+        """Return actions counted from the space's start."""
+        return action.cpu().numpy() + self.start
+
+    def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a [...] by inverting the cumulative distribution at one uniform number per row."""
+        uniform = torch.rand((*params.shape[:-1], 1), generator=generator, dtype=params.dtype, device=params.device)
+        below = params.softmax(-1).cumsum(-1) <= uniform
+        return below.sum(-1).clamp(max=self.size - 1)
+
+    def greedy(self, params: Tensor) -> Tensor:
+        """Return argmax_k l_k [...]."""
+        return params.argmax(-1)
+
+    def log_prob(self, params: Tensor, action: Tensor) -> Tensor:
+        """Return l_a - log Σ_k exp l_k [...]."""
+        return params.log_softmax(-1).gather(-1, action[..., None])[..., 0]
+
+    def judge(self, params: Tensor, action: Tensor) -> Judgement:
+        """Return log π(a); 1[a = k] - π_k (Williams 1992, eq. 4); H = -Σ_k π_k log π_k; -π_k (log π_k + H)."""
+        logp = params.log_softmax(-1)
+        pi = logp.exp()
+        chosen = action[..., None]
+        entropy = -(pi * logp).sum(-1, keepdim=True)
+        score = pi.neg().scatter_add_(-1, chosen, torch.ones_like(chosen, dtype=pi.dtype))
+        return Judgement(logp.gather(-1, chosen)[..., 0], score, entropy[..., 0], -pi * (logp + entropy))

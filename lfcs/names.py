@@ -1,0 +1,46 @@
+"""Things by name: ours from a table, a user's own as ``package.module:Name``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lfcs.errors import UserError, nearest
+
+
+def import_module(name: str, what: str) -> Any:
+    """Import a user's module, also from the folder where the command is started. Raises UserError if that fails."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"cannot import {name!r} for {what}: {error}") from None
+
+
+def lookup(name: str, table: Mapping[str, Any], kind: str) -> Any:
+    """Return what ``name`` stands for: an entry of ``table``, or ``package.module:Name``.
+
+    Raises UserError on an unknown name, with the nearest known, and on a module or attribute that is not there.
+    """
+    if name in table:
+        return table[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = ", ".join(table)
+        raise UserError(f"unknown {kind} {name!r}{nearest(name, table)}; known: {known}, or your package.module:Name")
+    found = import_module(module, f"{kind} {name!r}") if module and attribute else None
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise UserError(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
+    return found
+
+
+def name_of(thing: Any, table: Mapping[str, Any]) -> str:
+    """Return the name by which :func:`lookup` finds ``thing``."""
+    known = (name for name, entry in table.items() if entry is thing)
+    return next(known, f"{thing.__module__}:{thing.__qualname__}")

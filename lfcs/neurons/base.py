@@ -1,0 +1,69 @@
+"""What a neuron model is: the fields of its state, its tick, and what it makes of a learning signal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lfcs import rules
+
+
+class Loops(NamedTuple):
+    """A neuron model's own compiled loops, with the arguments of :func:`lfcs.neurons.lif.advance` and ``backward``."""
+
+    advance: Callable[..., None]
+    backward: Callable[..., None]
+    constants: tuple[float, ...]  # the model's numbers, given to both in the network's precision
+
+
+class Neuron(Protocol):
+    """A neuron model, made from :class:`lfcs.config.NetworkConfig`; it keeps no state between calls.
+
+    ``fields`` names the numbers that a neuron carries from tick to tick, spikes "spk" first and membrane "mem" second.
+    ``decay`` is that of the presynaptic trace, x̄_t = decay · x̄_{t-1} + pre_t, per tick. ``loops`` are compiled loops,
+    or None where the tensor operations of :meth:`tick` and :meth:`post` are all there is.
+    """
+
+    fields: tuple[str, ...]
+    decay: float
+    loops: Loops | None
+
+    def cell(self, neurons: int) -> nn.Module:
+        """Return snntorch's module for N neurons, whose ``recurrent`` is an nn.Linear without bias."""
+
+    def witness(self, cell: Any, current: Tensor, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the fields one tick later by snntorch; ``current`` [B, N] is without the recurrent part."""
+
+    def tick(self, current: Tensor, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the fields [B, N] one tick later, from all that flows in, ``current`` [B, N]."""
+
+    def post(self, signal: Tensor, fields: tuple[Tensor, ...], reset: Tensor) -> Tensor:
+        """Return the postsynaptic factor [T, B, N] of dW = Σ_t post_t x̄_t from the filtered signal L̂ [T, B, N].
+
+        ``fields`` are by tick, [T, B, N] each; ``reset`` [T, B] is true where the state was cleared before a tick.
+        """
+
+
+class Spike(torch.autograd.Function):
+    """Heaviside step with the surrogate derivative of :func:`lfcs.rules.surrogate_derivative`.
+
+    snntorch's own surrogates return float32 whatever they are given; this one keeps the dtype.
+    """
+
+    @staticmethod
+    def forward(*args: Any) -> Tensor:
+        """Return 1 where v > 0, else 0, in the dtype of ``v``; arguments are the context, v and the dampening."""
+        ctx, v, dampening = args
+        ctx.save_for_backward(v)
+        ctx.dampening = dampening
+        return (v > 0).to(v.dtype)
+
+    @staticmethod
+    def backward(*args: Any) -> tuple[Tensor, None]:
+        """Return grad · ψ(v); arguments are the context and grad."""
+        ctx, grad = args
+        (v,) = ctx.saved_tensors
+        return grad * rules.surrogate_derivative(v, ctx.dampening), None

@@ -1,0 +1,1 @@
+"""Many runs: plans, jobs, results, statistics, reports, figures and peers."""
