@@ -15,4 +15,5 @@ class BpttPpo(LfCs):
 
     name = "bptt-ppo"
     engine = BpttEngine
-    fixed = {"rule.mask": "sided"}
+    fixed = {"agent.mask": "sided", "rule.tail": 0}  # no credit reaches behind the chunk
+    online = False  # its gradient needs the steps to come

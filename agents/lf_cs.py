@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.agent import Agent
+from lfcs.agent import Agent, Sample
+from lfcs.config import RuleConfig, setting
+from lfcs.errors import UserError
 
 
 class LfCs(Agent):
@@ -14,17 +19,48 @@ class LfCs(Agent):
     The sided mask is PPO's; the two-sided mask is the online form, which needs no sign of A_t but never pulls a ratio
     back unless it is pulled: where the mask is closed, -c_pull (ρ - 1) ρ, the gradient of -c_pull (ρ - 1)² / 2, is the
     weight. Source: Capone & Muratore, arXiv:2402.10069; Schulman et al., arXiv:1707.06347, eq. (7).
+
+    Of older windows, ρ_t stays the ratio to the reference of now, and min(c̄, π_ref/π_acting) weighs the step.
+    Source: Hilton, Cobbe & Schulman, arXiv:2110.00641, the decoupled objective; truncated as in arXiv:1912.00167.
     """
 
     name = "lf-cs"
+    metrics = ("train/clip_fraction",)
+
+    @dataclass(frozen=True)
+    class Options:
+        """What lf-cs reads beside the settings of all rules."""
+
+        eps: float = setting(0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6)
+        mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
+        pull: float = setting(0.0, "restoring force on a ratio where the mask is closed", low=0.0)
+        decouple: bool = setting(True, "older windows: ratio to the reference of now, not to the policy that acted")
+        stale_bar: float = setting(2.0, "older windows: largest weight reference/acting of a step", low=1e-6)
+
+    def __init__(self, rule: RuleConfig, options: Any = None) -> None:
+        super().__init__(rule, options)
+        self.decoupled = self.options.decouple
+        if rule.form == "online" and self.options.mask != "two-sided":
+            raise UserError(f"agent {self.name}: rule.form=online needs agent.mask=two-sided")
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return m ρ A - c_pull (1 - m) (ρ - 1) ρ, of the shape of ``rho``."""
-        if self.rule.mask == "sided":
-            mask = rules.mask_sided(rho, advantage, self.rule.eps)
+        if self.options.mask == "sided":
+            mask = rules.mask_sided(rho, advantage, self.options.eps)
         else:
-            mask = rules.mask_two_sided(rho, self.rule.eps)
+            mask = rules.mask_two_sided(rho, self.options.eps)
         weight = mask * rho * advantage
-        if self.rule.pull:
-            weight = weight - self.rule.pull * (1.0 - mask) * (rho - 1.0) * rho
+        if self.options.pull:
+            weight = weight - self.options.pull * (1.0 - mask) * (rho - 1.0) * rho
         return weight
+
+    def error(self, sample: Sample) -> Tensor:
+        """Return the change wanted of the logits, each older step weighed by its min(c̄, π_ref/π_acting)."""
+        error = super().error(sample)
+        if sample.stale is None:
+            return error
+        return sample.stale.clamp(max=self.options.stale_bar)[..., None] * error
+
+    def measure(self, rho: Tensor) -> dict[str, Tensor]:
+        """Return the share of steps whose ratio is outside the band."""
+        return {"train/clip_fraction": ((rho - 1.0).abs() > self.options.eps).double().mean()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from lfcs import rules
 from lfcs.agent import Agent
+from lfcs.config import setting
 
 
 class VTrace(Agent):
@@ -18,11 +21,18 @@ class VTrace(Agent):
     online = False  # its targets need the ratios of the steps to come
     looks = True
 
+    @dataclass(frozen=True)
+    class Options:
+        """What V-trace reads beside the settings of all rules."""
+
+        rho_bar: float = setting(1.0, "largest ratio of a TD error and of the policy's update", low=1e-6)
+        c_bar: float = setting(1.0, "largest ratio in the trace of the targets", low=1e-6)
+
     def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
         """Return V-trace advantages and targets."""
-        rule = self.rule
-        return rules.vtrace(reward, value, v_next, ends, rho, rule.gamma, rule.lam, rule.rho_bar, rule.c_bar)
+        rule, own = self.rule, self.options
+        return rules.vtrace(reward, value, v_next, ends, rho, rule.gamma, rule.lam, own.rho_bar, own.c_bar)
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return min(ρ̄, ρ) A."""
-        return rho.clamp(max=self.rule.rho_bar) * advantage
+        return rho.clamp(max=self.options.rho_bar) * advantage

@@ -3,9 +3,14 @@
 import gymnasium
 
 from lfcs.envs.encoders import make_encoder
-from lfcs.envs.vector import make_vec
+from lfcs.envs.vector import Env, make_vec
 
-__all__ = ["make_encoder", "make_vec"]
+__all__ = ["OURS", "Env", "make_encoder", "make_vec"]
+
+OURS = {
+    "Pong100-v0": "the first 100 decisions of Pong, from four bytes of RAM (extra 'atari')",
+    "PongRAM-v0": "the whole game of Pong, from four bytes of RAM (extra 'atari')",
+}
 
 # the entry points are imported when an environment is made, so that the emulator stays optional
 gymnasium.register("Pong100-v0", entry_point="lfcs.envs.pong:PongRAM", max_episode_steps=100)

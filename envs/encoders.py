@@ -1,7 +1,7 @@
 """Encoders of observations: numbers in, input currents out (float32).
 
 Each has ``size``, ``observe`` (learns running statistics while training), ``encode`` (uses them as they are) and its
-state for checkpoints, the protocol of :class:`lfcs.rollout.Encoder`.
+state for checkpoints, the protocol of :class:`lfcs.policy.Encoder`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Identity:
     """The observation, flattened, as it is."""
 
     def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
-        self.size = int(np.prod(space.shape))
+        self.config, self.size = config, int(np.prod(space.shape))
 
     def observe(self, obs: np.ndarray) -> None:
         """Learn nothing."""

@@ -1,24 +1,31 @@
-"""Vector environments by gymnasium id, checked, with their errors in one line; in this process or in workers."""
+"""Vector environments, checked, with their errors in one line; in this process or in workers."""
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
+import cloudpickle
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from lfcs.errors import UserError, nearest
+from lfcs.names import import_module
+
+Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
 
 WORTH_WORKERS = 1e-3  # seconds a step of all environments must take before processes pay for their round trip
 
@@ -27,12 +34,7 @@ def _load(env_id: str) -> None:
     """Import what registers ``env_id``. Raises UserError where an extra or a module is missing."""
     module, _, name = env_id.rpartition(":")
     if module:
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # a user's own package beside where the command is started
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"cannot import {module!r} for environment {env_id!r}: {error}") from None
+        import_module(module, f"environment {env_id!r}")
     if name.startswith(("ALE/", "Pong100-", "PongRAM-")):
         try:
             importlib.import_module("ale_py")
@@ -40,48 +42,52 @@ def _load(env_id: str) -> None:
             raise UserError(f"environment {env_id!r} needs the extra 'atari': pip install 'lfcs[atari]'") from None
 
 
-def make_sync(env_id: str, num_envs: int) -> SyncVectorEnv:
+def _maker(env: Env) -> Callable[[], gymnasium.Env]:
+    """Return what makes one environment. Raises UserError where an extra or a module is missing."""
+    if not isinstance(env, str):
+        return env
+    _load(env)
+    options: dict[str, Any] = {"obs_type": "ram"} if env.startswith("ALE/") else {}
+    return lambda: gymnasium.make(env, disable_env_checker=True, **options)
+
+
+def make_sync(env: Env, num_envs: int) -> SyncVectorEnv:
     """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec."""
-    _load(env_id)
-    options: dict[str, Any] = {"obs_type": "ram"} if env_id.startswith("ALE/") else {}
-
-    def make() -> gymnasium.Env:
-        return gymnasium.make(env_id, disable_env_checker=True, **options)
-
     try:
-        envs = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        envs = SyncVectorEnv([_maker(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     except gymnasium.error.UnregisteredEnv:
-        name = env_id.rpartition(":")[2]
-        raise UserError(f"unknown environment {env_id!r}{nearest(name, gymnasium.registry)}") from None
+        name = str(env).rpartition(":")[2]
+        raise UserError(f"unknown environment {env!r}{nearest(name, gymnasium.registry)}") from None
     except gymnasium.error.Error as error:
-        raise UserError(f"cannot make environment {env_id!r}: {' '.join(str(error).split())}") from None
+        raise UserError(f"cannot make environment {env!r}: {' '.join(str(error).split())}") from None
     if not isinstance(envs.single_observation_space, gymnasium.spaces.Box):
         raise UserError(f"observation space {envs.single_observation_space} is not supported: it must be a Box")
     return envs
 
 
-def make_vec(env_id: str, num_envs: int, workers: str = "0") -> VectorEnv:
+def make_vec(env: Env, num_envs: int, workers: str = "0") -> VectorEnv:
     """Return ``num_envs`` copies of an environment side by side, in SAME_STEP autoreset mode.
 
-    ``env_id`` is a registered gymnasium id, or ``package.module:Id`` whose module registers it when imported.
-    ``workers`` is the number of processes that step them, 0 for none; ``auto`` takes one per core where a step of all
-    environments is slow enough to pay for it. Results do not depend on it. Raises UserError on an unknown id (with
-    the nearest known), a missing extra, observations that are not a Box, or a bad number of workers.
+    ``env`` is a registered gymnasium id, ``package.module:Id`` whose module registers it when imported, a class of
+    environments, or a function that makes one. ``workers`` is the number of processes that step them, 0 for none;
+    ``auto`` takes one per core where a step of all environments is slow enough to pay for it. Results do not depend on
+    it. Raises UserError on an unknown id (with the nearest known), a missing extra, observations that are not a Box, a
+    bad number of workers, or workers that cannot start.
     """
     if workers != "auto" and not workers.isdecimal():
         raise UserError(f"the number of environment workers must be auto, 0 or more, got {workers!r}")
     if workers == "auto":
-        slow = _seconds_per_step(env_id) * num_envs > WORTH_WORKERS
+        slow = _seconds_per_step(env) * num_envs > WORTH_WORKERS
         count = (os.cpu_count() or 1) if slow else 0
     else:
         count = int(workers)
     count = min(count, num_envs)
-    return WorkerVectorEnv(env_id, num_envs, count) if count else make_sync(env_id, num_envs)
+    return WorkerVectorEnv(env, num_envs, count) if count else make_sync(env, num_envs)
 
 
-def _seconds_per_step(env_id: str, steps: int = 20) -> float:
+def _seconds_per_step(env: Env, steps: int = 20) -> float:
     """Time a step of one environment, which is then thrown away."""
-    envs = make_sync(env_id, 1)
+    envs = make_sync(env, 1)
     envs.reset(seed=0)
     envs.action_space.seed(0)
     begun = time.perf_counter()
@@ -92,6 +98,40 @@ def _seconds_per_step(env_id: str, steps: int = 20) -> float:
     return elapsed / steps
 
 
+def _portable(env: Env) -> bytes:
+    """Return an environment as bytes that a worker turns back into it, with what this process has registered.
+
+    Raises UserError where it cannot be sent.
+    """
+    spec = gymnasium.registry.get(env.rpartition(":")[2]) if isinstance(env, str) else None
+    try:
+        return cloudpickle.dumps((env, spec))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise UserError(f"{env!r} cannot be sent to worker processes ({error}): use train.env_workers=0") from None
+
+
+def _unpacked(portable: bytes) -> Env:
+    env, spec = cloudpickle.loads(portable)
+    if spec is not None:
+        gymnasium.registry.setdefault(spec.id, spec)
+    return env
+
+
+@contextmanager
+def _main_not_run_again() -> Iterator[None]:
+    """Keep processes that are started within from running the user's script again, with or without a main guard.
+
+    Workers need nothing of it: what they run is sent to them whole.
+    """
+    main: dict[str, Any] = sys.modules["__main__"].__dict__
+    kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
+
+
 class WorkerVectorEnv(VectorEnv):
     """Environments in worker processes, a slice of them in each; observations travel through shared memory.
 
@@ -99,8 +139,8 @@ class WorkerVectorEnv(VectorEnv):
     stepping a fast environment. Environment i gets seed + i, as in :class:`gymnasium.vector.SyncVectorEnv`.
     """
 
-    def __init__(self, env_id: str, num_envs: int, workers: int) -> None:
-        like = make_sync(env_id, 1)
+    def __init__(self, env: Env, num_envs: int, workers: int) -> None:
+        like, portable = make_sync(env, 1), _portable(env)
         self.num_envs, self.metadata = num_envs, like.metadata
         self.single_observation_space, self.single_action_space = (
             like.single_observation_space,
@@ -110,10 +150,11 @@ class WorkerVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         like.close()
         space: Any = self.single_observation_space
+        actions: Any = self.single_action_space
         shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
             "obs": (space.shape, space.dtype),
             "final": (space.shape, space.dtype),
-            "action": ((), np.dtype(np.int64)),
+            "action": (actions.shape, actions.dtype),
             "reward": ((), np.dtype(np.float64)),
             "terminated": ((), np.dtype(bool)),
             "truncated": ((), np.dtype(bool)),
@@ -123,22 +164,33 @@ class WorkerVectorEnv(VectorEnv):
             for name, (shape, dtype) in shapes.items()
         }
         self._shared = _views(memory, slice(None))
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
+        with _main_not_run_again():
+            for part in np.array_split(np.arange(self.num_envs), workers):
+                self._start(portable, memory, slice(int(part[0]), int(part[-1]) + 1))
+
+    def _start(self, portable: bytes, memory: dict[str, Any], rows: slice) -> None:
+        """Start a worker for a slice of the environments."""
         context = multiprocessing.get_context("spawn")
-        self._pipes, self._processes = [], []
-        for part in np.array_split(np.arange(self.num_envs), workers):
-            ours, theirs = context.Pipe()
-            rows = slice(int(part[0]), int(part[-1]) + 1)
-            process = context.Process(target=_serve, args=(theirs, env_id, memory, rows), daemon=True)
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._processes.append(process)
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, portable, memory, rows), daemon=True)
+        process.start()
+        theirs.close()
+        self._pipes.append(ours)
+        self._processes.append(process)
 
     def _ask(self, message: tuple[str, Any]) -> None:
-        """Send a message to every worker and wait for all. Raises RuntimeError with a worker's traceback."""
-        for pipe in self._pipes:
-            pipe.send(message)
-        answers = [pipe.recv() for pipe in self._pipes]
+        """Send a message to every worker and wait for all.
+
+        Raises RuntimeError with a worker's traceback, and UserError where a worker is gone.
+        """
+        try:
+            for pipe in self._pipes:
+                pipe.send(message)
+            answers = [pipe.recv() for pipe in self._pipes]
+        except (EOFError, ConnectionError):
+            raise UserError("an environment worker has died; try train.env_workers=0") from None
         for failure in filter(None, answers):
             raise RuntimeError(f"an environment worker failed:\n{failure}")
 
@@ -168,12 +220,12 @@ def _views(memory: dict[str, Any], rows: slice) -> dict[str, np.ndarray]:
     }
 
 
-def _serve(pipe: Connection, env_id: str, memory: dict[str, Any], rows: slice) -> None:
+def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slice) -> None:
     """Run a slice of the environments until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it finishes its window first
     try:
         shared = _views(memory, rows)
-        envs = make_sync(env_id, rows.stop - rows.start)
+        envs = make_sync(_unpacked(portable), rows.stop - rows.start)
         while True:
             command, seed = pipe.recv()
             if command == "reset":

@@ -15,8 +15,6 @@ SETTINGS = {
         "rule.tau_f": 4,
         "rule.tau_s": 64,
         "rule.replays": 4,
-        "rule.mask": "sided",
-        "rule.eps": 0.2,
         "rule.gamma": 0.98,
         "rule.lam": 0.9,
         "rule.lr_readout": 1e-2,

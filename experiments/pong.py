@@ -18,8 +18,6 @@ SETTINGS = {
         "rule.tau_f": 10,
         "rule.tau_s": 100,
         "rule.replays": 16,
-        "rule.mask": "sided",
-        "rule.eps": 0.2,
         "rule.gamma": 0.99,
         "rule.lam": 0.97,
         "rule.lr_readout": 2e-3,

@@ -1,3 +1,56 @@
-"""lfcs: learning fast, changing slow. Recurrent spiking policies that learn online from local traces."""
+"""lfcs: learning fast, changing slow. Recurrent spiking policies that learn online from local traces.
+
+    import lfcs
+
+    run = lfcs.train("CartPole-v1", steps=50_000, seed=0)      # a Run: path, config, summary, metrics, policy
+    policy = lfcs.load(run.path)                               # a Policy, from a run's directory or a saved file
+    action, state = policy.predict(obs, state, episode_start)  # as in Stable-Baselines3, one observation or many
+
+    train      train a policy: an environment by id, class or maker; a rule by name or class; settings; callbacks
+    resume     continue a run that was cut, bit for bit
+    load       the policy of a run, without its environment
+    compare    learning rules side by side, over replays and seeds, with a report
+    Policy     what acts: predict, act, save
+    Run        what train returns
+    Agent      the base of learning rules; yours is a subclass with one method
+    setting    declares an option of a rule, with its meaning and bounds
+    Callback   the base of what looks on; StopAt and Recorder are two
+    UserError  anything that you can mend, said in one line
+
+The equations stand in lfcs.rules, the learning rules in lfcs.agents, the neuron models in lfcs.neurons.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lfcs.agent import Agent
+    from lfcs.callbacks import Callback, StopAt
+    from lfcs.config import setting
+    from lfcs.errors import UserError
+    from lfcs.policy import Policy
+    from lfcs.recorder import Recorder
+    from lfcs.run import Run, load, resume, train
+
+HOMES = {
+    "train": "run", "resume": "run", "load": "run", "Run": "run", "Policy": "policy", "Agent": "agent",
+    "setting": "config", "Callback": "callbacks", "StopAt": "callbacks", "Recorder": "recorder", "UserError": "errors",
+}  # fmt: skip
+__all__ = [
+    "Agent", "Callback", "Policy", "Recorder", "Run", "StopAt", "UserError", "load", "resume", "setting", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: ``import lfcs`` alone is quick."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'lfcs' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lfcs.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.config import RuleConfig
+from lfcs.config import NoOptions, RuleConfig
 from lfcs.engines import Engine
+from lfcs.errors import UserError
 from lfcs.heads import Head, Judgement, make_head
 from lfcs.network import SpikingNetwork
 
@@ -19,28 +20,38 @@ class Sample(NamedTuple):
     """A chunk of S steps of B environments as the new policy sees it."""
 
     params: Tensor  # [S, B, P] parameters of the new policy's head
-    params_ref: Tensor  # [S, B, P] those of the policy that acted
+    params_ref: Tensor  # [S, B, P] those of the policy that the ratio is to
     action: Tensor  # [S, B]
     judged: Judgement
     rho: Tensor  # [S, B] ratio of the taken action
     advantage: Tensor  # [S, B], normalised over the window if the rule says so
     raw_advantage: Tensor  # [S, B] in units of the return
     scale: Tensor  # one unit of ``advantage`` in units of the return
+    stale: Tensor | None = None  # [S, B] reference/acting ratio of replayed older steps, None where they are the same
 
 
 class Agent(ABC):
-    """A learning rule: it goes along Σ_t error_t · d params_t/dW, by default error_t = weight_t d log π/d params."""
+    """A learning rule: it goes along Σ_t error_t · d params_t/dW, by default error_t = weight_t d log π/d params.
+
+    A rule's own options are the fields of its dataclass ``Options``, declared with :func:`lfcs.config.setting`; they
+    are the settings ``agent.*`` and stand in ``self.options``. What all rules share stands in ``self.rule``.
+    """
 
     name = ""
+    Options: type = NoOptions
     fixed: dict[
         str, str | int | float
     ] = {}  # settings the rule stands for; the name of another setting is that one's value
+    metrics: tuple[str, ...] = ()  # the keys of what :meth:`measure` returns
     engine: Callable[[SpikingNetwork], Engine] | None = None  # what the new policy needs; None is the run's engine
     online = True  # whether the rule has an online form: local, and linear in an advantage of generalised estimation
     looks = False  # whether credit needs the ratios of the whole window before the first pass
+    decoupled = False  # whether the ratio of replayed older steps is to the reference of now; see Sample.stale
 
-    def __init__(self, rule: RuleConfig) -> None:
-        self.rule = rule
+    def __init__(self, rule: RuleConfig, options: Any = None) -> None:
+        if rule.form == "online" and not self.online:
+            raise UserError(f"agent {self.name} has no online form: it needs rule.form=window")
+        self.rule, self.options = rule, self.Options() if options is None else options
 
     def head(self, space: Any) -> Head:
         """Return the head for an action space. Raises UserError for a space without one."""
@@ -59,3 +70,7 @@ class Agent(ABC):
     def error(self, sample: Sample) -> Tensor:
         """Return what the head's parameters should change by, [S, B, P]."""
         return self.weight(sample.rho, sample.advantage)[..., None] * sample.judged.score
+
+    def measure(self, rho: Tensor) -> dict[str, Tensor]:
+        """Return what the rule itself tells of a pass, from its ratios [T, B]: a scalar for each of ``metrics``."""
+        return {}

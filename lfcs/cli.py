@@ -1,20 +1,29 @@
-"""The command line: train, eval, compare, resume, watch, bench. The one module here that imports upwards, lazily."""
+"""The command line: it parses and prints. All else is imported when a command needs it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from lfcs.config import settings
+from lfcs import __version__
 from lfcs.errors import Interrupted, UserError
-from lfcs.run import build_config, load_config, make_trainer, new_run_dir, train
-from lfcs.trainer import stream_seed
+
+if TYPE_CHECKING:
+    from lfcs.trainer import Trainer
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, without the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where the help is; exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
 
 
 def report(summary: dict[str, Any], run_dir: Path) -> None:
@@ -24,23 +33,50 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
         f"± {summary['std_return']:.2f}, sampled {summary['mean_return_sampled']:.2f} "
         f"± {summary['std_return_sampled']:.2f}"
     )
+    if summary.get("stopped"):
+        print(f"stopped early: {summary['stopped']}")
     print(f"run directory: {run_dir}")
     print(f"TensorBoard:   lfcs watch {run_dir}")
 
 
+@contextmanager
+def interruptible(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C end the run after its window, with a checkpoint; pressed twice, at once."""
+
+    def on_interrupt(*_: Any) -> None:
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        trainer.interrupt()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _run(trainer: Trainer) -> None:
+    from lfcs import run
+
+    with interruptible(trainer):
+        summary = run.complete(trainer)
+    assert trainer.run_dir is not None
+    report(summary, trainer.run_dir)
+
+
 def _train(args: argparse.Namespace) -> None:
-    from lfcs import experiments
+    from lfcs import experiments, run
 
     experiment = args.experiment or experiments.find(args.env)
     env = experiment["env"] if experiment else args.env
-    flags = {"train.env_workers": args.env_workers, "train.threads": args.threads}
-    overrides = {k: v for k, v in flags.items() if v is not None} | dict(_pair(text) for text in args.set)
-    config = build_config(env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment)
+    overrides = {"train.env_workers": args.env_workers or "auto"}
+    overrides |= {"train.threads": args.threads} if args.threads else {}
+    overrides |= dict(_pair(text) for text in args.set)
+    config = run.build_config(env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment)
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
-    run_dir = args.run_dir or new_run_dir(config)
-    report(train(config, run_dir), run_dir)
+    _run(run.begin(config, args.run_dir or run.new_run_dir(config)))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -51,38 +87,29 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _eval(args: argparse.Namespace) -> None:
+    from lfcs import run
+
     if args.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
-    results = {}
-    with closing(make_trainer(load_config(args.run))) as trainer:
-        env_steps = trainer.restore_policy(args.run)
-        for greedy in (False, True):
-            results[greedy], _ = trainer.play(args.episodes, stream_seed(args.seed, "evaluation"), greedy)
-    for greedy in (False, True):
-        name = "greedy" if greedy else "sampled"
-        print(f"{name}: {results[greedy].mean():.2f} ± {results[greedy].std():.2f} over {args.episodes} episodes")
-    print(
-        json.dumps(
-            {
-                "mean_return": float(results[True].mean()),
-                "std_return": float(results[True].std()),
-                "episodes": args.episodes,
-                "env_steps": env_steps,
-            }
-        )
-    )
+    results, env_steps = run.evaluate(args.run, args.episodes, args.seed)
+    for name, returns in results.items():
+        print(f"{name}: {returns.mean():.2f} ± {returns.std():.2f} over {args.episodes} episodes")
+    greedy = results["greedy"]
+    found = {"mean_return": float(greedy.mean()), "std_return": float(greedy.std()), "episodes": args.episodes}
+    print(json.dumps(found | {"env_steps": env_steps}))
 
 
 def _resume(args: argparse.Namespace) -> None:
-    config = load_config(args.run)
+    from lfcs import run
+
+    config = run.load_config(args.run)
     if (args.run / "summary.json").exists():
         print(f"{args.run} is already finished")
         report(json.loads((args.run / "summary.json").read_text()), args.run)
         return
-    trainer = make_trainer(config)
-    trainer.restore(args.run)
+    trainer = run.proceed(args.run)
     print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {config.steps:,}")
-    report(trainer.train(args.run), args.run)
+    _run(trainer)
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -98,6 +125,8 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _watch(args: argparse.Namespace) -> None:
+    import subprocess
+
     if not args.runs.is_dir():
         raise UserError(f"no directory {args.runs}: train something first")
     code = subprocess.call([sys.executable, "-m", "tensorboard.main", "--logdir", str(args.runs)])
@@ -105,8 +134,33 @@ def _watch(args: argparse.Namespace) -> None:
         raise UserError(f"TensorBoard stopped with exit status {code}")
 
 
+def _list(args: argparse.Namespace) -> None:
+    from lfcs import catalogue
+
+    rows = catalogue.LISTS[args.what]()
+    width = max(len(name) for name, _ in rows)
+    for name, line in rows:
+        print(f"{name:<{width}}  {line}")
+
+
+class _Settings(argparse.Action):
+    """``--help`` of a training command: its flags, and every setting with its default."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str = argparse.SUPPRESS, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="show this and all settings")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from lfcs import catalogue
+
+        lines = [f"  {name}: {line}" for name, line in catalogue.settings()]
+        parser.epilog = "settings (default):\n" + "\n".join(lines)
+        parser.print_help()
+        parser.exit()
+
+
 def _add_train_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--agent", help="learning rule (default: lf-cs)")
+    parser.add_argument("-h", "--help", action=_Settings)
+    parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: lf-cs)")
     parser.add_argument("--steps", type=int, help="environment steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run-dir", type=Path, help="directory of the run (default: a new one below runs/)")
@@ -118,42 +172,43 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "settings (default):\n" + "\n".join(
-        f"  {key} ({field.default}): {field.metadata['doc']}"
-        + (f"; one of {', '.join(field.metadata['choices'])}" if field.metadata["choices"] else "")
-        for key, field in settings().items()
-    )
+
+
+def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("comparison", help="cartpole[-parts], pong[-one-rate, -parts], or a JSON file")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
+    parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lfcs", description="Recurrent spiking policies that learn with lf-cs.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    train_parser = commands.add_parser("train", help="train a policy on a gymnasium environment")
-    train_parser.add_argument("env", help="gymnasium id, package.module:Id, or the name of an experiment")
-    _add_train_flags(train_parser)
-    train_parser.set_defaults(call=_train, experiment=None)
-    eval_parser = commands.add_parser("eval", help="evaluate the newest policy of a run")
-    eval_parser.add_argument("run", type=Path)
-    eval_parser.add_argument("--episodes", type=int, default=100)
-    eval_parser.add_argument("--seed", type=int, default=1)
-    eval_parser.set_defaults(call=_eval)
-    resume_parser = commands.add_parser("resume", help="continue a run from its newest checkpoint")
-    resume_parser.add_argument("run", type=Path)
-    resume_parser.set_defaults(call=_resume)
-    compare_parser = commands.add_parser("compare", help="compare learning rules under replay")
-    compare_parser.add_argument("comparison", help="cartpole[-parts], pong[-one-rate, -parts], or a JSON file")
-    compare_parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
-    compare_parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
-    compare_parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
-    compare_parser.set_defaults(call=_compare)
-    bench_parser = commands.add_parser("bench", help="measure speed, as ratios taken in one run")
-    bench_parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
-    bench_parser.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
-    bench_parser.add_argument("--out", type=Path, help="file for the figures, as JSON")
-    bench_parser.set_defaults(call=_bench)
-    watch_parser = commands.add_parser("watch", help="open runs in TensorBoard")
-    watch_parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
-    watch_parser.set_defaults(call=_watch)
+    parser = Parser(prog="lfcs", description="Recurrent spiking policies that learn with lf-cs.")
+    parser.add_argument("--version", action="version", version=f"lfcs {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, call: Any, help_: str, **given: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help_, description=help_, **given)
+        made.set_defaults(call=call)
+        return made
+
+    train = command("train", _train, "train a policy on a gymnasium environment", add_help=False)
+    train.add_argument("env", help="gymnasium id, package.module:Id, or the name of an experiment")
+    train.set_defaults(experiment=None)
+    _add_train_flags(train)
+    evaluate = command("eval", _eval, "evaluate the newest policy of a run")
+    evaluate.add_argument("run", type=Path)
+    evaluate.add_argument("--episodes", type=int, default=100)
+    evaluate.add_argument("--seed", type=int, default=1)
+    command("resume", _resume, "continue a run from its newest checkpoint").add_argument("run", type=Path)
+    _add_compare_flags(command("compare", _compare, "compare learning rules under replay"))
+    bench = command("bench", _bench, "measure speed, as ratios taken in one run")
+    bench.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
+    bench.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
+    bench.add_argument("--out", type=Path, help="file for the figures, as JSON")
+    watch = command("watch", _watch, "open runs in TensorBoard")
+    watch.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
+    for what in ("experiments", "agents", "envs"):
+        command(what, _list, f"list the {what} that there are, a line each").set_defaults(what=what)
     return parser
 
 
@@ -175,13 +230,17 @@ def guarded(call: Any, *args: Any) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "call"):
+        parser.print_help()
+        return 0
     return guarded(args.call, args)
 
 
 def experiment_main(module_settings: dict[str, Any], argv: Sequence[str] | None = None) -> int:
     """Run an experiment script: its settings, with the flags of ``lfcs train``."""
-    parser = argparse.ArgumentParser(description=f"Train on {module_settings['env']}.")
+    parser = Parser(description=f"Train on {module_settings['env']}.", add_help=False)
     _add_train_flags(parser)
     args = parser.parse_args(argv)
     args.env, args.experiment = module_settings["env"], module_settings

@@ -49,12 +49,6 @@ class RuleConfig:
     tau_f: int = setting(4, "steps between updates of the new policy (fast time scale), at most window", low=1)
     tau_s: int = setting(64, "steps between copies of the new policy into the reference (a multiple of window)", low=1)
     replays: int = setting(4, "passes R over the window", low=1)
-    eps: float = setting(0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6)
-    mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
-    pull: float = setting(0.0, "lf-cs: restoring force on a ratio where the mask is closed", low=0.0)
-    truncation: float = setting(10.0, "acer: largest ratio c of the truncated part", low=1.0)
-    rho_bar: float = setting(1.0, "v-trace: largest ratio of a TD error and of the policy's update", low=1e-6)
-    c_bar: float = setting(1.0, "v-trace: largest ratio in the trace of the targets", low=1e-6)
     feedback: str = setting("symmetric", "feedback weights to the hidden layer", choices=("symmetric", "random"))
     gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0)
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0)
@@ -71,6 +65,11 @@ class RuleConfig:
     target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
     rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
     tail: int = setting(4, "ticks before a chunk whose eligibility still counts through the readout filter", low=0)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a learning rule that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class TrainConfig:
     """The loop."""
 
     num_envs: int = setting(16, "environments stepped side by side", low=1)
-    env_workers: str = setting("auto", "processes that step environments: auto, 0 (none) or a number")
+    env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
     threads: int = setting(1, "threads of tensor operations", low=1)
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1)
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)
@@ -113,6 +112,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     engine: str = "fused"
+    options: Any = NoOptions()  # of the agent: an instance of its ``Options``, the settings ``agent.*``
     network: NetworkConfig = NetworkConfig()
     rule: RuleConfig = RuleConfig()
     replay: ReplayConfig = ReplayConfig()
@@ -136,7 +136,7 @@ class Config:
         if rule.form == "online":
             if self.replay.capacity:
                 raise UserError("rule.form=online uses every step once: it needs replay.capacity=0")
-            needed = {"tau_f": rule.window, "replays": 1, "mask": "two-sided", "normalise": False}
+            needed = {"tau_f": rule.window, "replays": 1, "normalise": False}
             for name, value in needed.items():
                 if getattr(rule, name) != value:
                     raise UserError(f"rule.form=online needs rule.{name}={str(value).lower()}")
@@ -146,11 +146,15 @@ class Config:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> Config:
-        """Rebuild a run's settings. Raises UserError on an unknown or ill-typed setting."""
-        top = {k: v for k, v in data.items() if k not in SECTIONS}
-        flat = {f"{s}.{k}": v for s in SECTIONS for k, v in data.get(s, {}).items()}
-        return make_config(top, flat)
+    def from_dict(data: dict[str, Any], options: type = NoOptions) -> Config:
+        """Rebuild a run's settings, with the type of its agent's options.
+
+        Raises UserError on an unknown or ill-typed setting.
+        """
+        groups = {"agent": data.get("options", {})} | {name: data.get(name, {}) for name in SECTIONS}
+        top = {k: v for k, v in data.items() if k not in (*SECTIONS, "options")}
+        flat = {f"{section}.{key}": value for section, group in groups.items() for key, value in group.items()}
+        return make_config(top, flat, options)
 
 
 SECTIONS: dict[str, type] = {
@@ -162,9 +166,16 @@ SECTIONS: dict[str, type] = {
 }
 
 
-def settings() -> dict[str, dataclasses.Field]:
-    """Return every ``section.key`` with its field, whose metadata holds doc, bounds and choices."""
-    return {f"{name}.{f.name}": f for name, section in SECTIONS.items() for f in fields(section)}
+def settings(options: type = NoOptions) -> dict[str, dataclasses.Field]:
+    """Return every ``section.key`` with its field, whose metadata holds doc, bounds and choices.
+
+    ``options`` is the type of an agent's options, which are the section ``agent``.
+    """
+    return {f"{name}.{f.name}": f for name, section in _sections(options).items() for f in fields(section)}
+
+
+def _sections(options: type) -> dict[str, type]:
+    return SECTIONS | {"agent": options}
 
 
 def _checked(key: str, value: Any, kind: type, meta: dict[str, Any]) -> Any:
@@ -190,17 +201,29 @@ def _kind_name(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
-def make_config(top: dict[str, Any], flat: dict[str, Any]) -> Config:
-    """Build a Config from its top-level fields and flat ``section.key`` settings (values may be text).
+def parse(key: str, value: Any, options: type = NoOptions) -> Any:
+    """Return the value of a setting, from text where needed.
 
     Raises UserError on an unknown, ill-typed or out-of-bounds setting, naming it and its nearest known names.
     """
-    known = settings()
-    grouped: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    known = settings(options)
+    if key not in known:
+        same = [name for name in known if name.partition(".")[2] == str(key).rpartition(".")[2]]
+        hint = f"; did you mean {', '.join(same)}?" if same else nearest(str(key), known)
+        raise UserError(f"unknown setting {key!r}{hint}")
+    section, name = key.split(".")
+    return _checked(key, value, get_type_hints(_sections(options)[section])[name], dict(known[key].metadata))
+
+
+def make_config(top: dict[str, Any], flat: dict[str, Any], options: type = NoOptions) -> Config:
+    """Build a Config from its top-level fields and flat ``section.key`` settings (values may be text).
+
+    Raises UserError as :func:`parse` does, and on settings that contradict each other.
+    """
+    grouped: dict[str, dict[str, Any]] = {name: {} for name in _sections(options)}
     for key, value in flat.items():
-        if key not in known:
-            raise UserError(f"unknown setting {key!r}{nearest(key, known)}")
+        found = parse(key, value, options)
         section, name = key.split(".")
-        kind = get_type_hints(SECTIONS[section])[name]
-        grouped[section][name] = _checked(key, value, kind, dict(known[key].metadata))
-    return Config(**top, **{name: SECTIONS[name](**values) for name, values in grouped.items()})
+        grouped[section][name] = found
+    own = options(**grouped.pop("agent"))
+    return Config(**top, options=own, **{name: SECTIONS[name](**values) for name, values in grouped.items()})

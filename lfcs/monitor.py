@@ -1,105 +1,76 @@
-"""What a run tells: TensorBoard events, ``metrics.csv`` with the same keys, and the progress bar."""
+"""What a run tells: TensorBoard events, and ``metrics.csv`` with the same keys."""
 
 from __future__ import annotations
 
 import csv
 import math
 import os
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
-from lfcs.config import SECTIONS, Config
+from lfcs.callbacks import Callback
+from lfcs.config import SECTIONS
+from lfcs.errors import UserError
 
-KEYS = (
-    "rollout/ep_rew_mean",
-    "rollout/ep_len_mean",
-    "eval/mean_reward",
-    "eval/std_reward",
-    "eval/mean_reward_sampled",
-    "eval/std_reward_sampled",
-    "time/fps",
-    "time/seconds",
-    "train/approx_kl",
-    "train/approx_kl_max",
-    "train/clip_fraction",
-    "train/ess",
-    "train/entropy",
-    "train/value_loss",
-    "train/explained_variance",
-    "train/ratio_mean",
-    "train/ratio_std",
-    "train/ratio_p05",
-    "train/ratio_p95",
-    "train/ratio_max",
-    "train/grad_norm",
-    "train/update_norm",
-    "train/weight_norm",
-    "train/diverged",
-    "train/weight_updates",
-    "train/learning_rate",
-    "spikes/rate_mean",
-    "spikes/dead_fraction",
-)
+if TYPE_CHECKING:
+    from lfcs.trainer import Trainer
 
 
-class Monitor:
-    """Writes one row of ``KEYS`` per window, at the number of environment steps so far.
+class Monitor(Callback):
+    """Writes one row of the run's metrics per window, at the number of environment steps so far.
 
-    ``start`` is the environment step of the checkpoint that a run continues from: rows after it are written again.
+    Rows after the checkpoint that a run continues from are written again.
     """
 
-    def __init__(self, run_dir: Path, total: int, start: int, progress: bool) -> None:
-        self.path = run_dir / "metrics.csv"
-        self._truncate(start)
-        self.writer = SummaryWriter(str(run_dir), purge_step=start + 1 if start else None)
-        self.bar = tqdm(total=total, initial=start, unit="step", disable=not progress, dynamic_ncols=True)
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir, self.path = run_dir, run_dir / "metrics.csv"
+        self.writer: SummaryWriter | None = None
 
-    def _truncate(self, start: int) -> None:
-        """Keep the header and the rows up to ``start``, atomically."""
-        rows: list[list[str]] = []
+    def begin(self, trainer: Trainer) -> None:
+        """Keep the header and the rows up to now, atomically, and open the event file."""
+        self.columns, start, rows = trainer.columns, trainer.env_steps, []
         if start:
             with open(self.path, newline="") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= start]
+                header, *found = list(csv.reader(file))
+            if header != ["step", *self.columns]:
+                raise UserError(f"{self.path} has other columns than this run: resume it with the same callbacks")
+            rows = [row for row in found if int(row[0]) <= start]
         temporary = self.path.with_suffix(".tmp")
         with open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows([["step", *KEYS], *rows])
+            csv.writer(file).writerows([["step", *self.columns], *rows])
         os.replace(temporary, self.path)
+        self.writer = SummaryWriter(str(self.run_dir), purge_step=start + 1 if start else None)
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Record metrics at an environment step. Raises KeyError on a key that is not in ``KEYS``."""
-        unknown = metrics.keys() - set(KEYS)
+    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """Record a window. Raises KeyError on a key without a column."""
+        unknown = metrics.keys() - set(self.columns)
         if unknown:
-            raise KeyError(f"metrics without a column: {sorted(unknown)}")
+            raise KeyError(f"metrics without a column: {sorted(unknown)}; declare them in a callback's ``metrics``")
+        step = trainer.env_steps
         present = {k: v for k, v in metrics.items() if not math.isnan(v)}
         with open(self.path, "a", newline="") as file:
-            csv.writer(file).writerow([step, *(repr(present[k]) if k in present else "" for k in KEYS)])
+            csv.writer(file).writerow([step, *(repr(present[k]) if k in present else "" for k in self.columns)])
+        assert self.writer is not None
         for key, value in present.items():
             self.writer.add_scalar(key, value, step)
-        self.bar.set_postfix_str(f"return {metrics.get('rollout/ep_rew_mean', math.nan):.4g}", refresh=False)
-        self.bar.update(min(step, self.bar.total) - self.bar.n)
 
-    def warn(self, message: str) -> None:
-        """Say something above the progress bar, at once."""
-        if not self.bar.disable:
-            self.bar.write(f"warning: {message}", file=sys.stderr)
-
-    def finish(self, config: Config, summary: dict[str, Any]) -> None:
+    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
         """Record settings and final results for TensorBoard's table of hyperparameters."""
-        nested = config.to_dict()
+        nested = trainer.config.to_dict()
         flat = {f"{s}.{k}": v for s in SECTIONS for k, v in nested[s].items()}
-        flat |= {k: v for k, v in nested.items() if k not in SECTIONS}
+        flat |= {f"agent.{k}": v for k, v in nested["options"].items()}
+        flat |= {k: v for k, v in nested.items() if k not in (*SECTIONS, "options")}
         results = {f"final/{k}": summary[k] for k in ("mean_return", "mean_return_sampled", "seconds")}
         results["final/diverged"] = float(summary["diverged"] is not None)
+        assert self.writer is not None
         self.writer.add_hparams(flat, results, run_name=".", global_step=summary["env_steps"])
 
     def close(self) -> None:
         """Flush and close."""
-        self.writer.close()
-        self.bar.close()
+        if self.writer is not None:
+            self.writer.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

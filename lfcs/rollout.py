@@ -7,54 +7,33 @@ of an ended episode is at hand. Neuron state and traces of an environment start 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
-from lfcs.engines import Engine
 from lfcs.errors import UserError
-from lfcs.heads import Head
-from lfcs.network import NetState, SpikingNetwork
+from lfcs.network import NetState
+from lfcs.policy import Acted, Policy
+from lfcs.trajectory import Trajectory
+
+METRICS = "rollout/ep_rew_mean", "rollout/ep_len_mean"
 
 
-class Encoder(Protocol):
-    """Observations [B, ...] in, input currents [B, size] (float32) out."""
+class Moment(NamedTuple):
+    """One step of B environments, for what looks on."""
 
-    size: int
-
-    def observe(self, obs: np.ndarray) -> None:
-        """Update running statistics with a batch of observations."""
-
-    def encode(self, obs: np.ndarray) -> np.ndarray:
-        """Encode a batch with the statistics as they are."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the running statistics."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the running statistics."""
+    obs: np.ndarray  # [B, ...] that the policy acted on
+    state: NetState  # [B] of the network after it, spikes and traces of the step's last tick
+    action: np.ndarray  # [B, ...] as the environment takes it
+    reward: np.ndarray  # [B]
+    ended: np.ndarray  # [B] whether the step ended an episode
 
 
-@dataclass
-class Trajectory:
-    """T steps of B environments, in order of time, as the reference policy lived them."""
-
-    x: Tensor  # [T, B, D] encoded observations
-    action: Tensor  # [T, B]
-    params: Tensor  # [T, B, P] head parameters of the reference
-    logp_ref: Tensor  # [T, B] log π_ref(a), stored when acting
-    value: Tensor  # [T, B] V of the reference
-    bootstrap: Tensor  # [T, B] V of the next observation where an episode or the window ends, else 0
-    reward: Tensor  # [T, B]
-    terminated: Tensor  # [T, B] bool
-    truncated: Tensor  # [T, B] bool
-    reset: Tensor  # [T, B] bool, the environment began an episode at this step
-    final: dict[int, Tensor]  # t -> [B, D] next observation before any reset; always holds the last step
-    state: NetState  # the policy's state before the first step
+Look = Callable[[Moment], None]
 
 
 def check_finite(values: np.ndarray, what: str, env_step: int) -> None:
@@ -81,20 +60,11 @@ class Rollout:
     are logged: restoring is refreshing and replaying them, and works for any environment that its seed determines.
     """
 
-    def __init__(
-        self,
-        envs: gymnasium.vector.VectorEnv,
-        encoder: Encoder,
-        policy: SpikingNetwork,
-        engine: Engine,
-        head: Head,
-        generator: torch.Generator,
-    ) -> None:
-        self.envs, self.encoder, self.policy, self.head, self.generator = envs, encoder, policy, head, generator
-        self.engine, self.batch = engine, envs.num_envs
+    def __init__(self, envs: gymnasium.vector.VectorEnv, policy: Policy) -> None:
+        self.envs, self.policy, self.batch = envs, policy, envs.num_envs
         self.env_steps = 0
         self.episodes: deque[tuple[float, int]] = deque(maxlen=100)
-        self.device = policy.hidden.device
+        self.device = policy.network.hidden.device
 
     def refresh(self, seed: int) -> None:
         """Start every environment and its neurons afresh; running episodes are cut and count as truncated."""
@@ -105,13 +75,12 @@ class Rollout:
         self.begun = np.ones(self.batch, dtype=bool)
         self.episode_return = np.zeros(self.batch)
         self.episode_length = np.zeros(self.batch, dtype=np.int64)
-        self.state = self.policy.initial_state(self.batch)
+        self.state = self.policy.network.initial_state(self.batch)
 
     def _step_envs(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return rewards, terminations, truncations and the next observations before any reset."""
         self.action_log.append(action)
-        start = getattr(self.envs.single_action_space, "start", 0)
-        self.obs, reward, terminated, truncated, infos = self.envs.step(action + start)
+        self.obs, reward, terminated, truncated, infos = self.envs.step(action)
         self.env_steps += self.batch
         self.begun = terminated | truncated
         following = final_observations(self.obs, self.begun, infos)
@@ -129,62 +98,67 @@ class Rollout:
         self.episode_return[self.begun] = 0.0
         self.episode_length[self.begun] = 0
 
-    def _input(self, obs: np.ndarray) -> Tensor:
-        dtype = self.policy.hidden.dtype
-        return torch.from_numpy(self.encoder.encode(obs)).to(self.device, dtype)
-
     @torch.no_grad()
-    def collect(self, steps: int) -> Trajectory:
-        """Act for ``steps`` steps in every environment. Raises UserError on a non-finite observation or reward."""
-        by_step: list[tuple[Tensor, ...]] = []
+    def collect(self, steps: int, look: Look | None = None) -> Trajectory:
+        """Act for ``steps`` steps in every environment, showing each to ``look``.
+
+        Raises UserError on a non-finite observation or reward.
+        """
+        lived: list[tuple[Acted, Tensor]] = []
         outcomes: list[tuple[np.ndarray, ...]] = []
-        bootstrap = torch.zeros(steps, self.batch, dtype=self.policy.hidden.dtype, device=self.device)
-        final: dict[int, Tensor] = {}
-        first_state = self.state
+        like, first_state = self.policy.network.hidden, self.state
+        bootstrap, final = like.new_zeros(steps, self.batch), {}
         for t in range(steps):
-            self.encoder.observe(self.obs)
-            x = self._input(self.obs)
+            obs = self.obs
+            self.policy.encoder.observe(obs)
             reset = torch.from_numpy(self.begun).to(self.device)
-            seen = self.engine.run(x[None], self.state, reset[None])
-            state, params, value = seen.states.at(-1), seen.params[0], seen.value[0]
-            action = self.head.sample(params, self.generator)
-            reward, terminated, truncated, following = self._step_envs(action.cpu().numpy())
+            acted = self.policy.act(obs, self.state, reset)
+            self.state, action = acted.state, self.policy.head.to_env(acted.action)
+            reward, terminated, truncated, following = self._step_envs(action)
             if truncated.any() or t == steps - 1:
-                final[t] = self._input(following)
-                bootstrap[t] = self.engine.run(final[t][None], state, torch.zeros_like(reset)[None]).value[0]
+                final[t] = self.policy.encode(following)
+                bootstrap[t] = self.policy.look(final[t], acted.state).value[0]
             self._close_episodes()
-            self.state = state
-            by_step.append((x, action, params, value, reset))
+            if look is not None:
+                look(Moment(obs, acted.state, action, reward, self.begun))
+            lived.append((acted, reset))
             outcomes.append((reward, terminated, truncated))
-        x, action, params, value, reset = (torch.stack(column) for column in zip(*by_step, strict=True))
-        rewards, terminations, truncations = (
+        rewards, terminated_, truncated_ = (
             torch.from_numpy(np.stack(column)).to(self.device) for column in zip(*outcomes, strict=True)
         )
+        params, action_ = torch.stack([a.params for a, _ in lived]), torch.stack([a.action for a, _ in lived])
         return Trajectory(
-            x=x,
-            action=action,
+            x=torch.stack([a.x for a, _ in lived]),
+            action=action_,
             params=params,
-            logp_ref=self.head.log_prob(params, action),
-            value=value,
+            logp_ref=self.policy.head.log_prob(params, action_),
+            value=torch.stack([a.value for a, _ in lived]),
             bootstrap=bootstrap,
-            reward=rewards.to(x.dtype),
-            terminated=terminations,
-            truncated=truncations,
-            reset=reset,
+            reward=rewards.to(like.dtype),
+            terminated=terminated_,
+            truncated=truncated_,
+            reset=torch.stack([reset for _, reset in lived]),
             final=final,
             state=first_state,
         )
 
+    def metrics(self) -> dict[str, float]:
+        """Return means over the last 100 episodes, or nothing before the first has ended."""
+        if not self.episodes:
+            return {}
+        means = np.mean(self.episodes, axis=0)
+        return dict(zip(METRICS, map(float, means), strict=True))
+
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` needs to bring environments, neurons and generator back."""
-        shape = (0, self.batch)
+        log = np.stack(self.action_log) if self.action_log else np.zeros((0, self.batch), dtype=np.int64)
         return {
             "seed": self.seed,
             "env_steps": self.env_steps,
-            "actions": np.stack(self.action_log) if self.action_log else np.zeros(shape, dtype=np.int64),
+            "actions": log,
             "observation": self.obs,
             "episodes": np.array(self.episodes, dtype=np.float64).reshape(-1, 2),
-            "generator": self.generator.get_state(),
+            "generator": self.policy.generator.get_state(),
             "state": self.state.data,
         }
 
@@ -199,5 +173,5 @@ class Rollout:
         self.env_steps = saved["env_steps"]
         self.episodes.clear()
         self.episodes.extend((float(r), int(n)) for r, n in saved["episodes"])
-        self.generator.set_state(saved["generator"])
-        self.state = NetState(saved["state"], self.policy.config.neurons)
+        self.policy.generator.set_state(saved["generator"])
+        self.state = self.state.with_data(saved["state"])

@@ -1,22 +1,52 @@
-"""A run: settings -> trainer -> run directory."""
+"""A run: settings -> trainer -> run directory, and back to a policy or to a run that goes on."""
 
 from __future__ import annotations
 
 import json
+import platform
 import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lfcs import envs
+import gymnasium
+import numpy as np
+import torch
+
+from lfcs import __version__, checkpoint, envs, experiments
+from lfcs.agent import Agent
 from lfcs.agents import AGENTS
-from lfcs.config import Config, make_config, settings
-from lfcs.errors import UserError, nearest
-from lfcs.trainer import Trainer
+from lfcs.callbacks import Callback, Checkpoints, Progress
+from lfcs.config import SECTIONS, Config, EncoderConfig, make_config, parse, settings
+from lfcs.engines import make_engine
+from lfcs.errors import Interrupted, UserError
+from lfcs.evaluation import MAX_BATCH
+from lfcs.evaluation import evaluate as play
+from lfcs.heads import named_head
+from lfcs.monitor import Monitor, read_metrics
+from lfcs.names import lookup, name_of
+from lfcs.policy import Policy, network_of, unpack_space
+from lfcs.trainer import Trainer, stream_seed
+from lfcs.verdict import Verdict
+
+MakeEnv = Callable[[], gymnasium.Env]
+
+
+def find_agent(name: str) -> type[Agent]:
+    """Return the learning rule with a name, or ``package.module:Class``. Raises UserError on an unknown one."""
+    found = lookup(name, AGENTS, "agent")
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise UserError(f"agent {name!r} is not a subclass of lfcs.Agent")
+    return found
 
 
 def build_config(
     env: str,
-    agent: str | None = None,
+    agent: str | type[Agent] | None = None,
     steps: int | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -28,49 +58,127 @@ def build_config(
 
     Raises UserError on an unknown agent or setting, or on one that contradicts the agent.
     """
-    overrides = overrides or {}
-    experiment = experiment or {}
+    overrides, experiment = overrides or {}, experiment or {}
     agent = agent or experiment.get("agent", "lf-cs")
-    if agent not in AGENTS:
-        raise UserError(f"unknown agent {agent!r}{nearest(agent, AGENTS)}; known: {', '.join(AGENTS)}")
-    flat = experiment.get("settings", {}) | experiment.get("agents", {}).get(agent, {}) | overrides
-    top = {"env": env, "agent": agent, "seed": seed, "device": device, "engine": engine}
-    top["steps"] = steps if steps is not None else experiment.get("steps", Config.steps)
-    for key, value in AGENTS[agent].fixed.items():
+    rule = find_agent(agent) if isinstance(agent, str) else agent
+    name = agent if isinstance(agent, str) else name_of(agent, AGENTS)
+    for key in overrides:
+        if key.startswith("agent.") and key not in settings(rule.Options):
+            own = ", ".join(k for k in settings(rule.Options) if k.startswith("agent.")) or "none"
+            raise UserError(f"agent {name} does not read {key}; options of its own: {own}")
+    flat = experiment.get("settings", {}) | experiment.get("agents", {}).get(name, {}) | overrides
+    for key, value in rule.fixed.items():
         wanted = flat.get(value, settings()[value].default) if value in settings() else value
-        if key in overrides and str(overrides[key]) != str(wanted):
-            raise UserError(f"agent {agent} stands for {key}={wanted}; it cannot be {overrides[key]}")
+        if key in overrides and parse(key, overrides[key], rule.Options) != parse(key, wanted, rule.Options):
+            raise UserError(f"agent {name} stands for {key}={wanted}; it cannot be {overrides[key]}")
         flat[key] = wanted
-    return make_config(top, flat)
+    steps = steps if steps is not None else experiment.get("steps", Config.steps)
+    top = {"env": env, "agent": name, "steps": steps, "seed": seed, "device": device, "engine": engine}
+    return make_config(top, flat, rule.Options)
 
 
-def make_trainer(config: Config) -> Trainer:
-    """Return the trainer of a run, with environments, encoder and agent by name. Raises UserError on bad settings."""
+def make_trainer(
+    config: Config,
+    agent: type[Agent] | None = None,
+    make_env: MakeEnv | None = None,
+    callbacks: Sequence[Callback] = (),
+    run_dir: Path | None = None,
+) -> Trainer:
+    """Return the trainer of a run, with environments, encoder and agent by name unless they are given.
+
+    Raises UserError on bad settings.
+    """
     return Trainer(
         config,
-        make_vec=lambda count: envs.make_vec(config.env, count, config.train.env_workers),
+        make_vec=lambda count: envs.make_vec(make_env or config.env, count, config.train.env_workers),
         make_encoder=lambda space: envs.make_encoder(space, config.encoder),
-        make_agent=AGENTS[config.agent],
+        make_agent=agent or find_agent(config.agent),
+        callbacks=callbacks,
+        run_dir=run_dir,
     )
 
 
 def new_run_dir(config: Config) -> Path:
-    """Return a fresh directory name below ``runs/``."""
-    env = config.env.replace("/", "-").replace(":", "-")
-    return Path("runs") / f"{env}_{config.agent}_seed{config.seed}_{time.strftime('%Y%m%d-%H%M%S')}"
+    """Return a directory below ``runs/`` that is not there yet."""
+    env = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.env)
+    agent = config.agent.replace(":", "-")
+    path = Path("runs") / f"{env}_{agent}_seed{config.seed}_{time.strftime('%Y%m%d-%H%M%S')}"
+    again = (path.with_name(f"{path.name}-{number}") for number in range(2, 1000))
+    return path if not path.exists() else next(p for p in again if not p.exists())
 
 
-def train(config: Config, run_dir: Path) -> dict[str, Any]:
-    """Train one run from its start; return its summary."""
+def standing(config: Config, run_dir: Path, callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
+    """Return the callbacks of a run in a directory, the user's among them."""
+    shown = [Progress()] if progress else []
+    return [Verdict(config.steps), *callbacks, Monitor(run_dir), *shown, Checkpoints(run_dir)]
+
+
+def begin(
+    config: Config,
+    run_dir: Path,
+    agent: type[Agent] | None = None,
+    make_env: MakeEnv | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Trainer:
+    """Return the trainer of a new run, its directory made, its first checkpoint and its settings written.
+
+    Raises UserError if the directory already holds a run.
+    """
     if (run_dir / "config.json").exists():  # before anything slow
-        raise UserError(f"{run_dir} already holds a run: resume it or choose another --run-dir")
-    trainer = make_trainer(config)
-    trainer.start(run_dir)
-    return trainer.train(run_dir)
+        raise UserError(f"{run_dir} already holds a run: resume it or choose another directory")
+    standing_ = standing(config, run_dir, callbacks, progress)
+    trainer = make_trainer(config, agent, make_env, standing_, run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    versions = {name: metadata.version(name) for name in ("torch", "snntorch", "gymnasium", "numpy")}
+    versions |= {"lfcs": __version__, "python": platform.python_version()}
+    trainer.rollout.refresh(stream_seed(config.seed, "environments"))
+    Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
+    checkpoint.write_json(run_dir / "config.json", config.to_dict() | {"versions": versions})
+    return trainer
 
 
-def load_config(run_dir: Path) -> Config:
-    """Read the settings of a run. Raises UserError if the directory holds none."""
+def proceed(
+    run_dir: Path,
+    agent: type[Agent] | None = None,
+    make_env: MakeEnv | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Trainer:
+    """Return the trainer of a run, restored from its newest checkpoint. Raises UserError if there is none."""
+    config = load_config(run_dir, agent)
+    trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
+    trainer.load_state_dict(checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), trainer.device))
+    return trainer
+
+
+def complete(trainer: Trainer) -> dict[str, Any]:
+    """Run a trainer in its directory to its end; write and return the summary. Raises as :meth:`Trainer.train`."""
+    run_dir = trainer.run_dir
+    assert run_dir is not None
+    trainer.callbacks.append(Summary(run_dir))
+    try:
+        return trainer.train()
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; continue with: lfcs resume {run_dir}") from None
+
+
+class Summary(Callback):
+    """Writes ``summary.json`` when all others have seen the end."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "summary.json"
+
+    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+        """See :class:`Callback`."""
+        checkpoint.write_json(self.path, summary)
+
+
+def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
+    """Read the settings of a run, whose rule is ``agent`` where it cannot be found by name.
+
+    Raises UserError if the directory holds none.
+    """
     try:
         data = json.loads((run_dir / "config.json").read_text())
     except FileNotFoundError:
@@ -78,6 +186,143 @@ def load_config(run_dir: Path) -> Config:
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{run_dir / 'config.json'} is damaged") from None
     try:
-        return Config.from_dict({key: value for key, value in data.items() if key != "versions"})
-    except (AttributeError, TypeError):
+        rule = agent or find_agent(data["agent"])
+        return Config.from_dict({key: value for key, value in data.items() if key != "versions"}, rule.Options)
+    except (AttributeError, TypeError, KeyError):
         raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
+
+
+@dataclass
+class Run:
+    """A finished run: where it is, its settings and its summary; its metrics and its policy are read when asked for."""
+
+    path: Path
+    config: Config
+    summary: dict[str, Any]
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The final policy, ready to act."""
+        return load(self.path)
+
+    @property
+    def metrics(self) -> Any:
+        """metrics.csv, a row per window: a pandas DataFrame where pandas is installed, else a list of dictionaries."""
+        rows = read_metrics(self.path)
+        try:
+            import pandas
+        except ImportError:
+            return rows
+        return pandas.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        got = f"greedy {self.summary['mean_return']:.2f}, sampled {self.summary['mean_return_sampled']:.2f}"
+        return f"<Run of {self.config.agent} on {self.config.env}: return {got}; {self.path}>"
+
+
+def train(
+    env: str | MakeEnv | type[gymnasium.Env],
+    *,
+    agent: str | type[Agent] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    run_dir: str | Path | None = None,
+    device: str = "cpu",
+    engine: str = "fused",
+    tuned: bool = True,
+    progress: bool = False,
+    **sections: dict[str, Any],
+) -> Run:
+    """Train a policy and return the finished :class:`Run`.
+
+    ``env`` is a gymnasium id, ``package.module:Id``, a class of environments or a function that makes one; ``agent`` a
+    learning rule by name, as ``package.module:Class``, or a subclass of :class:`lfcs.Agent`. ``settings`` are those of
+    ``lfcs train --set``, ``{"rule.replays": 8}``, or by section as keywords, ``rule={"replays": 8}``. Where there is an
+    experiment for ``env``, its tuned settings are used unless ``tuned`` is false. Environments run in this process
+    unless ``train.env_workers`` asks for workers. Raises UserError, one line, on anything that the user can mend.
+    """
+    flat = dict(settings or {}) | flattened(sections)
+    name = env if isinstance(env, str) else name_of(env, {})
+    experiment = experiments.find(env) if isinstance(env, str) and tuned else None
+    name = experiment["env"] if experiment else name
+    config = build_config(name, agent, steps, seed, device, engine, flat, experiment)
+    rule = agent if isinstance(agent, type) else None
+    made = None if isinstance(env, str) else env
+    trainer = begin(config, Path(run_dir or new_run_dir(config)), rule, made, callbacks, progress)
+    return _finished(trainer)
+
+
+def resume(
+    path: str | Path,
+    *,
+    agent: type[Agent] | None = None,
+    env: MakeEnv | type[gymnasium.Env] | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+) -> Run:
+    """Continue a run from its newest checkpoint; return it finished, bit for bit as if it had not been cut.
+
+    Callbacks, and an agent or environment that was given as an object, are given again. Raises UserError where there
+    is no run, or where they differ.
+    """
+    path = Path(path)
+    if (path / "summary.json").exists():
+        return Run(path, load_config(path, agent), json.loads((path / "summary.json").read_text()))
+    return _finished(proceed(path, agent, env, callbacks, progress))
+
+
+def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndarray], int]:
+    """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps."""
+    config = load_config(run_dir)
+    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device(config.device))
+    policy, seeded = (
+        revive(saved["policy"], torch.device(config.device), config.engine),
+        stream_seed(seed, "evaluation"),
+    )
+    with closing(envs.make_vec(config.env, MAX_BATCH)) as vec:
+        found = {
+            name: play(policy.seeded(seeded), vec, episodes, seeded, greedy)[0]
+            for name, greedy in (("sampled", False), ("greedy", True))
+        }
+    return found, int(saved["rollout"]["env_steps"])
+
+
+def _finished(trainer: Trainer) -> Run:
+    summary = complete(trainer)
+    assert trainer.run_dir is not None
+    return Run(trainer.run_dir, trainer.config, summary)
+
+
+def flattened(sections: dict[str, Any]) -> dict[str, Any]:
+    """Return ``{"rule": {"eps": 1}}`` as ``{"rule.eps": 1}``. Raises UserError on an unknown section."""
+    known = (*SECTIONS, "agent")
+    for name, section in sections.items():
+        if name not in known or not isinstance(section, dict):
+            raise UserError(f"unknown argument {name!r}; sections of settings are {', '.join(known[:-1])}")
+    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+
+
+def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy:
+    """Return the policy of a run directory, at its newest checkpoint, or of a file written by ``Policy.save``.
+
+    It acts without its environment being installed. Raises UserError if there is none, or it is damaged.
+    """
+    path, on = Path(path), torch.device(device)
+    saved = checkpoint.load(checkpoint.latest(path / "checkpoints") if path.is_dir() else path, on)
+    if "policy" not in saved:
+        raise UserError(f"{path} holds no policy")
+    return revive(saved["policy"], on, engine)
+
+
+def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
+    """Return the policy whose ``state_dict`` is ``saved``."""
+    observations: Any = unpack_space(saved["observation_space"])
+    actions = unpack_space(saved["action_space"])
+    head = named_head(saved["head"], actions)
+    encoder = envs.make_encoder(observations, EncoderConfig(**saved["encoder"]))
+    encoder.load_state_dict(saved["statistics"])
+    network = network_of(saved, head.size, encoder.size).to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    return Policy(network, make_engine(engine, network), head, encoder, observations, actions, generator)

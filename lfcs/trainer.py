@@ -1,14 +1,11 @@
-"""THE loop: act, learn, sync, evaluate, record, checkpoint."""
+"""THE loop: act, learn, sync, evaluate. All that looks on is a callback."""
 
 from __future__ import annotations
 
 import copy
 import math
-import platform
-import signal
 import time
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +13,23 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import __version__, checkpoint
+from lfcs import evaluation, rollout, update
 from lfcs.agent import Agent
+from lfcs.callbacks import Callback
 from lfcs.config import Config
 from lfcs.engines import make_engine
 from lfcs.errors import Diverged, Interrupted, UserError
-from lfcs.evaluation import MAX_BATCH, SpikingPlayer, evaluate
-from lfcs.learner import Learner
-from lfcs.monitor import Monitor
+from lfcs.learner import Learner, Learns
 from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
-from lfcs.replay import Replay
-from lfcs.rollout import Encoder, Rollout
-from lfcs.verdict import Verdict
+from lfcs.policy import Encoder, Policy
+from lfcs.rollout import Moment, Rollout
+from lfcs.trajectory import Replay
+from lfcs.update import Update
 
 # every use of randomness has a stream of its own: adding one does not shift the others
 STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay")
-KEEP = 2  # checkpoints kept in a run directory
+TIMES = "time/fps", "time/seconds"
 
 
 def stream_seed(seed: int, stream: str, index: int = 0) -> int:
@@ -51,198 +48,220 @@ def set_device(name: str, threads: int) -> torch.device:
 
 
 class Trainer:
-    """One run in one directory. The caller supplies what the library does not know: environments, encoder, agent."""
+    """One run. The caller supplies what the library does not know: environments, encoder, agent, callbacks.
+
+    ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns.
+    ``run_dir`` is where callbacks may write, None for nowhere.
+    """
 
     def __init__(
         self,
         config: Config,
         make_vec: Callable[[int], gymnasium.vector.VectorEnv],
         make_encoder: Callable[[Any], Encoder],
-        make_agent: Callable[[Any], Agent],
+        make_agent: Callable[[Any, Any], Agent],
+        callbacks: Sequence[Callback] = (),
+        run_dir: Path | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.callbacks, self.run_dir = config, list(callbacks), run_dir
         self.device = set_device(config.device, config.train.threads)
-        self.eval_envs = make_vec(MAX_BATCH)
+        self.eval_envs = make_vec(evaluation.MAX_BATCH)
         self.envs = make_vec(config.train.num_envs)
-        agent = make_agent(config.rule)
-        if config.rule.form == "online" and not agent.online:
-            raise UserError(f"agent {config.agent} has no online form: it needs rule.form=window")
-        self.head = agent.head(self.envs.single_action_space)
-        self.encoder = make_encoder(self.envs.single_observation_space)
-        weights = torch.Generator().manual_seed(stream_seed(config.seed, "weights"))
-        feedback = torch.Generator().manual_seed(stream_seed(config.seed, "feedback"))
-        actions = torch.Generator(self.device).manual_seed(stream_seed(config.seed, "actions"))
-        policy = SpikingNetwork(self.encoder.size, self.head.size, config.network, weights).to(self.device)
-        self.reference = copy.deepcopy(policy)
-        self.engine = make_engine(config.engine, self.reference)
-        learning = agent.engine(policy) if agent.engine else make_engine(config.engine, policy)
-        learner = OnlineLearner if config.rule.form == "online" else Learner
-        draws = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
-        replay = Replay(config.replay.capacity, draws) if config.replay.capacity else None
-        self.learner = learner(config.rule, agent, policy, self.head, learning, feedback, replay, config.replay.burn_in)
-        self.rollout = Rollout(self.envs, self.encoder, self.reference, self.engine, self.head, actions)
-        self.verdict = Verdict(config.steps)
-        self.since_sync = 0
+        agent = make_agent(config.rule, config.options)
+        self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
+        self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
+        self.learner = self._make_learner(agent)
+        self.rollout = Rollout(self.envs, self.policy)
+        self.columns = [*rollout.METRICS, *evaluation.METRICS, *TIMES, *update.METRICS, *agent.metrics]
+        self.columns += [key for callback in self.callbacks for key in callback.metrics]
+        self.since_sync = self.before = 0
         self.seconds = 0.0
-        self._stop = False
+        self.interrupted = False
+        self.stopped: str | None = None  # why the run ended before its last step
+
+    def _generator(self, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(stream_seed(self.config.seed, stream))
+
+    def _make_policy(self, agent: Agent, encoder: Encoder) -> Policy:
+        """Return the policy that acts, with fresh weights."""
+        config, space = self.config, self.envs.single_action_space
+        head = agent.head(space)
+        network = SpikingNetwork(encoder.size, head.size, config.network, self._generator("weights")).to(self.device)
+        engine, actions = make_engine(config.engine, network), self._generator("actions", self.device)
+        return Policy(network, engine, head, encoder, self.envs.single_observation_space, space, actions)
+
+    def _make_learner(self, agent: Agent) -> Learns:
+        """Return what learns, from the weights of the policy that acts."""
+        config, network = self.config, copy.deepcopy(self.reference)
+        engine = agent.engine(network) if agent.engine else make_engine(config.engine, network)
+        shared = Update(config.rule, agent, network, self.head, engine, self._generator("feedback"))
+        if config.rule.form == "online":
+            return OnlineLearner(shared)
+        kept = config.replay.capacity
+        replay = Replay(kept, self._generator("replay")) if kept else None
+        return Learner(shared, self.engine, replay, config.replay.burn_in)
 
     @property
     def env_steps(self) -> int:
         """Environment steps taken so far, over all environments."""
         return self.rollout.env_steps
 
-    def start(self, run_dir: Path) -> None:
-        """Create the run directory with its settings. Raises UserError if it already holds a run."""
-        if (run_dir / "config.json").exists():
-            raise UserError(f"{run_dir} already holds a run: resume it or choose another --run-dir")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        names = ("torch", "snntorch", "gymnasium", "numpy")
-        versions = {"lfcs": __version__, "python": platform.python_version()}
-        versions |= {name: metadata.version(name) for name in names}
-        self.rollout.refresh(stream_seed(self.config.seed, "environments"))
-        self._checkpoint(run_dir)  # before the settings, so that what has settings can be resumed
-        checkpoint.write_json(run_dir / "config.json", self.config.to_dict() | {"versions": versions})
+    @property
+    def done(self) -> bool:
+        """Whether the last window has been learned from."""
+        return self.env_steps >= self.config.steps or self.stopped is not None
 
-    def restore(self, run_dir: Path) -> None:
-        """Continue from the newest checkpoint of a run."""
-        self.load_state_dict(checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), self.device))
+    def crossed(self, every: int) -> bool:
+        """Return whether the latest window passed a multiple of ``every`` environment steps."""
+        return self.env_steps // every > self.before // every
 
-    def restore_policy(self, run_dir: Path) -> int:
-        """Load only what acting needs, the reference policy and the encoder; return their environment step."""
-        saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), self.device)
-        self._load(saved, ("reference", "encoder"))
-        return int(saved["rollout"]["env_steps"])
+    def stop(self, why: str) -> None:
+        """End the run after this window, as if its steps were done."""
+        self.stopped = why
 
-    def train(self, run_dir: Path, progress: bool = True) -> dict[str, Any]:
-        """Run to the last step and return the summary. Raises Interrupted after Ctrl-C, with a checkpoint written."""
-        config = self.config.train
-        monitor = Monitor(run_dir, self.config.steps, self.env_steps, progress)
-        previous = signal.signal(signal.SIGINT, self._on_interrupt)
+    def interrupt(self) -> None:
+        """Ask the loop to leave after this window, to be continued."""
+        self.interrupted = True
+
+    def warn(self, message: str) -> None:
+        """Say something to the user at once."""
+        self.tell("warning", message)
+
+    def tell(self, event: str, *given: Any) -> None:
+        """Call a method of every callback, in their order."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *given)
+
+    def train(self) -> dict[str, Any]:
+        """Run to the last step and return the summary.
+
+        Raises Interrupted after :meth:`interrupt`, and Diverged on a gradient that is not finite.
+        """
         try:
-            while self.env_steps < self.config.steps:
-                before, started = self.env_steps, time.perf_counter()
+            self.tell("begin")
+            while not self.done:
                 metrics = self.window()
-                elapsed = time.perf_counter() - started
-                self.seconds += elapsed
-                metrics["time/fps"], metrics["time/seconds"] = (self.env_steps - before) / elapsed, self.seconds
-                if self.verdict.update(self.env_steps, metrics):
-                    monitor.warn(f"diverged at step {self.env_steps}: {self.verdict.reason}")
-                metrics["train/diverged"] = float(self.verdict.reason is not None)
-                if self.env_steps // config.eval_every > before // config.eval_every:
-                    metrics |= self.evaluate("evaluation", config.eval_episodes)
-                monitor.write(self.env_steps, metrics)
-                if self.env_steps // config.checkpoint_every > before // config.checkpoint_every:
-                    self.rollout.refresh(stream_seed(self.config.seed, "environments", self.env_steps))
-                    self._checkpoint(run_dir)
-                elif self._stop:
-                    self._checkpoint(run_dir)
-                if self._stop and self.env_steps < self.config.steps:
-                    raise Interrupted(f"stopped at step {self.env_steps}; continue with: lfcs resume {run_dir}")
-            self._checkpoint(run_dir)
-            return self._finish(run_dir, monitor)
+                if self.crossed(self.config.train.eval_every):
+                    metrics |= self.evaluate("evaluation", self.config.train.eval_episodes)
+                    self.tell("evaluation", metrics)
+                if self.crossed(self.config.train.checkpoint_every):
+                    self.refresh()
+                self.tell("window", metrics)
+                if self.interrupted and not self.done:
+                    raise Interrupted(f"stopped at step {self.env_steps}")
+            return self.finish()
         except Diverged:
-            self.verdict.reason = "a gradient was not finite"
-            self._finish(run_dir, monitor)
+            self.finish("a gradient was not finite")
             raise
         finally:
-            signal.signal(signal.SIGINT, previous)
-            monitor.close()
             self.close()
 
     def close(self) -> None:
-        """Stop environments and their workers."""
+        """Stop environments and their workers, and close what callbacks hold open."""
+        for callback in self.callbacks:
+            callback.close()
         self.envs.close()
         self.eval_envs.close()
 
-    def _on_interrupt(self, *_: Any) -> None:
-        if self._stop:  # asked twice: do not wait for the window's end
-            raise KeyboardInterrupt
-        self._stop = True
+    def refresh(self) -> None:
+        """Start all environments from a seed of this step, so that what a checkpoint must replay stays short."""
+        self.rollout.refresh(stream_seed(self.config.seed, "environments", self.env_steps))
 
     def window(self) -> dict[str, float]:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
-        The last window is cut to end at the run's number of steps, and always ends with a copy. Raises Diverged on a
-        gradient that is not finite.
+        The last window is cut to end at the run's number of steps, and always ends with a copy. Returns its metrics.
+        Raises Diverged on a gradient that is not finite.
         """
-        rule = self.config.rule
+        rule, begun = self.config.rule, time.perf_counter()
+        self.before = self.env_steps
         remaining = -(-(self.config.steps - self.env_steps) // self.rollout.batch)
-        traj = self.rollout.collect(min(rule.window, remaining))
+        traj = self.rollout.collect(min(rule.window, remaining), self._look("training"))
         left = max(0.0, 1.0 - self.env_steps / self.config.steps)
-        metrics = self.learner.learn(traj, left)
+        metrics = self.learner.update.metrics(self.learner.learn(traj, left))
         if not math.isfinite(metrics["train/grad_norm"]):
             raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
-            self.reference.load_state_dict(self.learner.policy.state_dict())
+            self.reference.load_state_dict(self.learner.update.network.state_dict())
             self.since_sync = 0
-        episodes = self.rollout.episodes
-        if episodes:
-            metrics["rollout/ep_rew_mean"] = float(np.mean([e[0] for e in episodes]))
-            metrics["rollout/ep_len_mean"] = float(np.mean([e[1] for e in episodes]))
-        return metrics
+        elapsed = time.perf_counter() - begun
+        self.seconds += elapsed
+        times = (self.env_steps - self.before) / elapsed, self.seconds
+        return metrics | self.rollout.metrics() | dict(zip(TIMES, times, strict=True))
+
+    def _look(self, where: str) -> Callable[[Moment], None] | None:
+        """Return what shows acted steps to the callbacks that define ``acted``, or None where there is none."""
+        watching = [c for c in self.callbacks if type(c).acted is not Callback.acted]
+        if not watching:
+            return None
+
+        def look(moment: Moment) -> None:
+            for callback in watching:
+                callback.acted(self, where, moment)
+
+        return look
 
     def evaluate(self, stream: str, episodes: int) -> dict[str, float]:
         """Evaluate the reference policy, frozen, with greedy and with sampled actions, on the seeds of ``stream``."""
-        out = {}
+        out: list[float] = []
         seed = stream_seed(self.config.seed, stream, self.env_steps)
-        for greedy, suffix in ((True, ""), (False, "_sampled")):
+        for greedy in (True, False):
             returns, _ = self.play(episodes, seed, greedy)
-            out[f"eval/mean_reward{suffix}"] = float(returns.mean())
-            out[f"eval/std_reward{suffix}"] = float(returns.std())
-        return out
+            out += float(returns.mean()), float(returns.std())
+        return dict(zip(evaluation.METRICS, out, strict=True))
 
     def play(self, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the returns and lengths [episodes] of the reference policy, frozen."""
-        player = SpikingPlayer(self.reference, self.engine, self.head, self.encoder, greedy, seed)
-        return evaluate(player, self.eval_envs, episodes, seed)
+        look, watch = self._look("greedy" if greedy else "sampled"), None
+        if look is not None:
+            start = self.reference.initial_state(1)
 
-    def _checkpoint(self, run_dir: Path) -> None:
-        folder = run_dir / "checkpoints"
-        checkpoint.save(folder / f"step_{self.env_steps:012d}.npz", self.state_dict())
-        for old in sorted(folder.glob("step_*.npz"))[:-KEEP]:
-            old.unlink()
+            def watch(obs: np.ndarray, state: Any, *rest: np.ndarray) -> None:
+                look(Moment(obs, start.with_data(torch.from_numpy(state[0])), *rest))
 
-    def _finish(self, run_dir: Path, monitor: Monitor) -> dict[str, Any]:
-        final = self.evaluate("final evaluation", self.config.train.final_episodes)
-        summary = {
-            "env": self.config.env,
-            "agent": self.config.agent,
-            "seed": self.config.seed,
-            "mean_return": final["eval/mean_reward"],
-            "std_return": final["eval/std_reward"],
-            "mean_return_sampled": final["eval/mean_reward_sampled"],
-            "std_return_sampled": final["eval/std_reward_sampled"],
-            "episodes": self.config.train.final_episodes,
+        return evaluation.evaluate(self.policy.seeded(seed), self.eval_envs, episodes, seed, greedy, watch)
+
+    def finish(self, diverged: str | None = None) -> dict[str, Any]:
+        """Evaluate for the last time and return the summary, which callbacks have seen and may have added to."""
+        episodes = self.config.train.final_episodes
+        final = self.evaluate("final evaluation", episodes)
+        keys = "mean_return", "std_return", "mean_return_sampled", "std_return_sampled"
+        summary = {"env": self.config.env, "agent": self.config.agent, "seed": self.config.seed}
+        summary |= {key: final[name] for key, name in zip(keys, evaluation.METRICS, strict=True)}
+        summary |= {
+            "episodes": episodes,
             "env_steps": self.env_steps,
-            "weight_updates": self.learner.optimiser.steps,
+            "weight_updates": self.learner.update.optimiser.steps,
             "seconds": self.seconds,
-            "diverged": self.verdict.reason,
+            "stopped": self.stopped,
+            "diverged": diverged,
         }
-        monitor.finish(self.config, summary)
-        checkpoint.write_json(run_dir / "summary.json", summary)
+        self.tell("end", summary)
         return summary
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the complete state of the run."""
+        """Return the complete state of the run; ``policy`` is all that :func:`lfcs.load` needs."""
         return {
-            "reference": self.reference.state_dict(),
+            "policy": self.policy.state_dict(),
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
-            "encoder": self.encoder.state_dict(),
-            "verdict": self.verdict.state_dict(),
+            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
             "since_sync": self.since_sync,
             "seconds": self.seconds,
+            "stopped": self.stopped,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore the complete state of the run. Raises UserError if it belongs to other settings."""
-        self._load(saved, ("reference", "learner", "rollout", "encoder", "verdict"))
-        self.since_sync, self.seconds = saved["since_sync"], saved["seconds"]
-
-    def _load(self, saved: dict[str, Any], parts: tuple[str, ...]) -> None:
+        """Restore the complete state of the run. Raises UserError if it belongs to other settings or callbacks."""
         try:
-            for part in parts:
+            for part in ("policy", "learner", "rollout"):
                 getattr(self, part).load_state_dict(saved[part])
+            names = [name for name, _ in saved["callbacks"]]
+            if names != [type(c).__name__ for c in self.callbacks]:
+                raise ValueError(f"it has the callbacks {', '.join(names)}: give the same again")
+            for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
+                callback.load_state_dict(state)
+            self.since_sync, self.seconds, self.stopped = (saved[k] for k in ("since_sync", "seconds", "stopped"))
         except (KeyError, RuntimeError, ValueError) as error:
             raise UserError(f"the checkpoint does not fit the run's settings: {str(error).splitlines()[0]}") from None

@@ -12,14 +12,21 @@ or if a gradient was not finite. The verdict can be lifted while the run goes on
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lfcs.callbacks import Callback
+
+if TYPE_CHECKING:
+    from lfcs.trainer import Trainer
 
 SPAN = 0.2  # of the run's steps
 CLOSED = 0.05  # nats
 
 
-class Verdict:
+class Verdict(Callback):
     """Follows a run of ``total`` environment steps, in constant memory."""
+
+    metrics = ("train/diverged",)
 
     def __init__(self, total: int) -> None:
         self.span = SPAN * total
@@ -48,6 +55,16 @@ class Verdict:
             elif step - self.open >= self.span:
                 self.reason = "entropy collapsed"
         return self.reason is not None and before is None
+
+    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """Judge the window and warn where the verdict has just become bad."""
+        if self.update(trainer.env_steps, metrics):
+            trainer.warn(f"diverged at step {trainer.env_steps}: {self.reason}")
+        metrics["train/diverged"] = float(self.reason is not None)
+
+    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+        """Put the verdict into the summary, unless a gradient that is not finite has done so."""
+        summary["diverged"] = summary["diverged"] or self.reason
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state."""

@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 
 from lfcs.agents import AGENTS
-from lfcs.run import build_config, make_trainer
+from lfcs.run import begin, build_config, complete
 
 SMALL = {
     "network.neurons": 24, "train.num_envs": 4, "rule.window": 16, "rule.tau_s": 32, "rule.lr_readout": 0.02,
     "train.eval_every": 500, "train.eval_episodes": 3, "train.final_episodes": 5, "train.checkpoint_every": 600,
     "train.env_workers": "0", "rule.lr_hidden": 2e-3,
 }  # fmt: skip
-ONLINE = {"rule.form": "online", "rule.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
+ONLINE = {"rule.form": "online", "agent.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
 ONLINE |= {"rule.tau_f": SMALL["rule.window"]}
 PONG = {"rule.window": 25, "rule.tau_s": 50, "encoder.cells": 8, "rule.tau_f": 5, "rule.replays": 2}
 
@@ -42,8 +42,8 @@ def cases():
             yield f"cartpole online {agent} {engine}", ("CartPole-v1", agent, 1200, engine), ONLINE
     yield "pong online lf-cs fused", ("Pong100-v0", "lf-cs", 800, "fused"), PONG | ONLINE | {"rule.tau_f": 25}
     options = {
-        "pulled": {"rule.mask": "two-sided", "rule.pull": 1.0},
-        "random feedback": {"rule.feedback": "random", "rule.eps": 0.1},
+        "pulled": {"agent.mask": "two-sided", "agent.pull": 1.0},
+        "random feedback": {"rule.feedback": "random", "agent.eps": 0.1},
         "two ticks": {"network.ticks": 2},
         "standardised": {"encoder.kind": "standardised", "rule.normalise": "false"},
         "every step": {"rule.tau_f": 1, "rule.tail": 2},
@@ -56,11 +56,11 @@ def result(arguments, settings, folder):
     """Train one run; return its hash and its metrics by column."""
     env, agent, steps, engine = arguments
     own = {k: v for k, v in (SMALL | settings).items() if k not in AGENTS[agent].fixed}
-    trainer = make_trainer(build_config(env, agent, steps, 3, "cpu", engine, own))
-    trainer.start(folder)
-    trainer.train(folder, progress=False)
+    own = {k: v for k, v in own.items() if k.split(".")[0] != "agent" or agent == "lf-cs"}
+    trainer = begin(build_config(env, agent, steps, 3, "cpu", engine, own), folder, progress=False)
+    complete(trainer)
     weights = hashlib.sha256()
-    for policy in (trainer.reference, trainer.learner.policy):
+    for policy in (trainer.reference, trainer.learner.update.network):
         weights.update(policy.hidden.numpy().tobytes() + policy.readout.numpy().tobytes())
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,16 +1,35 @@
-"""Stored experience: windows with the probabilities of the policy that acted, in order of time, never shuffled."""
+"""Experience: a window of steps in order of time, and the windows that are kept. Nothing is ever shuffled."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lfcs.network import NetState
-from lfcs.rollout import Trajectory
+
+
+@dataclass
+class Trajectory:
+    """T steps of B environments, in order of time, as the reference policy lived them."""
+
+    x: Tensor  # [T, B, D] encoded observations
+    action: Tensor  # [T, B]
+    params: Tensor  # [T, B, P] head parameters of the reference
+    logp_ref: Tensor  # [T, B] log π_ref(a), stored when acting
+    value: Tensor  # [T, B] V of the reference
+    bootstrap: Tensor  # [T, B] V of the next observation where an episode or the window ends, else 0
+    reward: Tensor  # [T, B]
+    terminated: Tensor  # [T, B] bool
+    truncated: Tensor  # [T, B] bool
+    reset: Tensor  # [T, B] bool, the environment began an episode at this step
+    final: dict[int, Tensor]  # t -> [B, D] next observation before any reset; always holds the last step
+    state: NetState  # the policy's state before the first step
+    stale: Tensor | None = None  # [T, B] π_ref/π_acting where ``logp_ref`` is no longer that of the policy that acted
 
 
 class Replay:
@@ -33,15 +52,16 @@ class Replay:
         kept = []
         for traj in self.windows:
             fields: dict[str, Any] = {f.name: getattr(traj, f.name) for f in dataclasses.fields(traj)}
-            kept.append(fields | {"state": traj.state.data, "neurons": traj.state.neurons})
+            state = {"state": traj.state.data, "neurons": traj.state.neurons, "fields": traj.state.fields}
+            kept.append(fields | state)
         return {"windows": kept, "generator": self.generator.get_state()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the kept windows and the generator's state."""
         self.windows.clear()
         for fields in saved["windows"]:
-            state = NetState(fields["state"], fields["neurons"])
-            self.windows.append(Trajectory(**{k: v for k, v in fields.items() if k != "neurons"} | {"state": state}))
+            state = NetState(fields.pop("state"), fields.pop("neurons"), fields.pop("fields"))
+            self.windows.append(Trajectory(**fields, state=state))
         self.generator.set_state(saved["generator"])
 
 

@@ -1,0 +1,111 @@
+"""What looks on while a run goes: one small protocol. What is not there costs nothing.
+
+A callback is told of the begin, of every window, of every evaluation and of the end, in the order of the list of
+callbacks; of every acted step only if it defines :meth:`Callback.acted`. Its state is saved with the run's.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from lfcs import checkpoint
+from lfcs.rollout import Moment
+
+if TYPE_CHECKING:
+    from lfcs.trainer import Trainer
+
+KEEP = 2  # checkpoints kept in a run directory
+
+
+class Callback:
+    """Does nothing: override what is wanted."""
+
+    metrics: tuple[str, ...] = ()  # the keys that it adds to a window's metrics: columns of metrics.csv
+
+    def begin(self, trainer: Trainer) -> None:
+        """Before the first window, or the first after a checkpoint was restored."""
+
+    def acted(self, trainer: Trainer, where: str, moment: Moment) -> None:
+        """After every step: ``where`` is "training", "greedy" or "sampled", the last two in evaluations."""
+
+    def evaluation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """After an evaluation on the way, with its ``eval/...``; the last one is told by :meth:`end`."""
+
+    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """After every window of acting and learning, with all its metrics; keys of its own may be added."""
+
+    def warning(self, trainer: Trainer, message: str) -> None:
+        """When something is to be said to the user at once."""
+
+    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+        """After the final evaluation, with the run's summary; keys of its own may be added."""
+
+    def close(self) -> None:
+        """Whatever happened: release what is held open."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on as if nothing had happened."""
+        return {}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore the state."""
+
+
+class StopAt(Callback):
+    """Stops a run at the first evaluation whose mean return, with greedy actions, is at least ``mean_return``."""
+
+    def __init__(self, mean_return: float) -> None:
+        self.mean_return = mean_return
+
+    def evaluation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """See :class:`Callback`."""
+        if metrics["eval/mean_reward"] >= self.mean_return:
+            trainer.stop(f"mean return {metrics['eval/mean_reward']:g} at step {trainer.env_steps}")
+
+
+class Progress(Callback):
+    """A progress bar on standard error."""
+
+    def begin(self, trainer: Trainer) -> None:
+        """See :class:`Callback`."""
+        self.bar = tqdm(total=trainer.config.steps, initial=trainer.env_steps, unit="step", dynamic_ncols=True)
+
+    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """See :class:`Callback`."""
+        shown = f"{metrics['rollout/ep_rew_mean']:.4g}" if "rollout/ep_rew_mean" in metrics else "nan"
+        self.bar.set_postfix_str(f"return {shown}", refresh=False)
+        self.bar.update(min(trainer.env_steps, self.bar.total) - self.bar.n)
+
+    def warning(self, trainer: Trainer, message: str) -> None:
+        """Say it above the bar."""
+        self.bar.write(f"warning: {message}", file=sys.stderr)
+
+    def close(self) -> None:
+        """See :class:`Callback`."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+class Checkpoints(Callback):
+    """Saves the whole state of a run: now and then, when it is interrupted, and before the final evaluation.
+
+    It stands last in the list, so that what is saved has been told of the window by all others.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.folder = run_dir / "checkpoints"
+
+    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """See :class:`Callback`."""
+        if trainer.crossed(trainer.config.train.checkpoint_every) or trainer.interrupted or trainer.done:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint of now and forget the oldest."""
+        checkpoint.save(self.folder / f"step_{trainer.env_steps:012d}.npz", trainer.state_dict())
+        for old in sorted(self.folder.glob("step_*.npz"))[:-KEEP]:
+            old.unlink()

@@ -1,0 +1,173 @@
+"""A policy: network, engine, head and encoder together. It acts, predicts, saves, and needs no environment for that."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from lfcs import checkpoint
+from lfcs.config import EncoderConfig, NetworkConfig
+from lfcs.engines import Engine, Steps
+from lfcs.errors import UserError
+from lfcs.heads import Head, head_name
+from lfcs.network import NetState, SpikingNetwork
+
+State = tuple[np.ndarray, ...]
+
+
+class Encoder(Protocol):
+    """Observations [B, ...] in, input currents [B, size] (float32) out."""
+
+    size: int
+    config: EncoderConfig
+
+    def observe(self, obs: np.ndarray) -> None:
+        """Update running statistics with a batch of observations."""
+
+    def encode(self, obs: np.ndarray) -> np.ndarray:
+        """Encode a batch with the statistics as they are."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the running statistics."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the running statistics."""
+
+
+class Acted(NamedTuple):
+    """What a policy made of B observations."""
+
+    x: Tensor  # [B, D] encoded observations
+    state: NetState  # [B] after the step
+    params: Tensor  # [B, K] of the head
+    value: Tensor  # [B]
+    action: Tensor  # [B, ...], as the head counts them
+
+
+@dataclass
+class Policy:
+    """A spiking policy that can act.
+
+    ``generator`` draws its actions; everything else about it is a function of weights, observation and state.
+    """
+
+    network: SpikingNetwork
+    engine: Engine
+    head: Head
+    encoder: Encoder
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    generator: torch.Generator
+
+    def encode(self, obs: np.ndarray) -> Tensor:
+        """Return input currents [B, D] for observations [B, ...], with the encoder as it is."""
+        like = self.network.hidden
+        return torch.from_numpy(self.encoder.encode(obs)).to(like.device, like.dtype)
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, state: NetState, reset: Tensor, greedy: bool = False) -> Acted:
+        """Act on observations [B, ...] from a state [B], cleared where ``reset`` [B] is true."""
+        x = self.encode(obs)
+        seen = self.engine.run(x[None], state, reset[None])
+        params = seen.params[0]
+        action = self.head.greedy(params) if greedy else self.head.sample(params, self.generator)
+        return Acted(x, seen.states.at(-1), params, seen.value[0], action)
+
+    @torch.no_grad()
+    def look(self, x: Tensor, state: NetState) -> Steps:
+        """Return what the network makes of one more input [B, D] after a state [B]."""
+        no_reset = torch.zeros(1, len(x), dtype=torch.bool, device=x.device)
+        return self.engine.run(x[None], state, no_reset)
+
+    def predict(
+        self,
+        obs: np.ndarray,
+        state: State | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, State]:
+        """Return actions and the state after them, in the shape of Stable-Baselines3's ``predict``.
+
+        ``obs`` is one observation or a batch [B, ...], and so is the action. ``state`` is what the call before
+        returned, None at the start; ``episode_start`` [B] is true where an episode begins, which clears the state
+        there. ``deterministic`` takes the most probable action, else it is drawn. Raises ValueError on shapes that
+        do not fit.
+        """
+        shape = self.observation_space.shape
+        obs = np.asarray(obs)
+        single = obs.shape == shape
+        batch = obs[None] if single else obs
+        if batch.shape[1:] != shape:
+            raise ValueError(f"observations have shape {obs.shape}, expected {shape} or a batch of them")
+        like = self.network.hidden
+        before = self.network.initial_state(len(batch))
+        if state is not None:
+            before = before.with_data(torch.from_numpy(np.asarray(state[0])).to(like.device, like.dtype))
+        starts = np.zeros(len(batch), dtype=bool) if episode_start is None else np.atleast_1d(episode_start)
+        reset = torch.from_numpy(np.ascontiguousarray(starts, dtype=bool)).to(like.device)
+        acted = self.act(batch, before, reset, deterministic)
+        action = self.head.to_env(acted.action)
+        return action[0] if single else action, (acted.state.data.cpu().numpy(),)
+
+    def seeded(self, seed: int) -> Policy:
+        """Return this policy with a generator of its own; weights and encoder are shared."""
+        generator = torch.Generator(self.network.hidden.device).manual_seed(seed)
+        return dataclasses.replace(self, generator=generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that :func:`lfcs.load` needs: spaces, settings, weights and the encoder's statistics."""
+        return {
+            "observation_space": pack_space(self.observation_space),
+            "action_space": pack_space(self.action_space),
+            "head": head_name(self.head),
+            "network": dataclasses.asdict(self.network.config),
+            "encoder": dataclasses.asdict(self.encoder.config),
+            "weights": self.network.state_dict(),
+            "statistics": self.encoder.state_dict(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore weights and statistics. Raises ValueError where they are those of another network or encoder."""
+        mine = copy.deepcopy(self.state_dict())
+        for key in ("head", "network", "encoder"):
+            if mine[key] != saved[key]:
+                raise ValueError(f"its {key} is {saved[key]}")
+        self.network.load_state_dict(saved["weights"])
+        self.encoder.load_state_dict(saved["statistics"])
+
+    def save(self, path: str | Path) -> Path:
+        """Write the policy into one file, which :func:`lfcs.load` reads; return its path, ending in ``.npz``."""
+        path = Path(path).with_suffix(".npz")
+        checkpoint.save(path, {"policy": self.state_dict()})
+        return path
+
+
+def network_of(saved: dict[str, Any], outputs: int, inputs: int) -> SpikingNetwork:
+    """Return the network of a saved policy, with its weights."""
+    network = SpikingNetwork(inputs, outputs, NetworkConfig(**saved["network"]), torch.Generator())
+    network.load_state_dict(saved["weights"])
+    return network
+
+
+def pack_space(space: gymnasium.Space) -> dict[str, Any]:
+    """Return a space as plain values and arrays. Raises UserError for one that no policy has."""
+    if isinstance(space, gymnasium.spaces.Box):
+        return {"kind": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    raise UserError(f"space {space} cannot be saved: it is neither a Box nor Discrete")
+
+
+def unpack_space(saved: dict[str, Any]) -> gymnasium.Space:
+    """Return the space of :func:`pack_space`."""
+    if saved["kind"] == "Box":
+        return gymnasium.spaces.Box(saved["low"], saved["high"], dtype=np.dtype(saved["dtype"]).type)
+    return gymnasium.spaces.Discrete(saved["n"], start=saved["start"])

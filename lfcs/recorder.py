@@ -1,0 +1,106 @@
+"""The recorder: what the network did in chosen episodes, step by step, bounded in memory, as one ``.npz``."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lfcs.callbacks import Callback
+from lfcs.rollout import Moment
+
+if TYPE_CHECKING:
+    from lfcs.trainer import Trainer
+
+WHERE = ("training", "greedy", "sampled")
+
+
+class Recorder(Callback):
+    """Keeps the last ``keep`` episodes of one environment, each up to ``steps`` steps, T of them.
+
+    ``where`` is "greedy" or "sampled" for the first episode of each evaluation, or "training" for every episode. An
+    episode is a dictionary of arrays by step: ``observation`` [T, ...], ``input`` [T, D] (currents), ``spikes`` [T, N],
+    ``membrane`` [T, N] (in thresholds), ``readout`` [T, N], ``trace`` [T, D + 1 + N] (presynaptic), ``params`` [T, K]
+    of the head, ``value`` [T], ``action``, ``reward`` [T], and ``env_steps``, when it was recorded. State is that of a
+    step's last tick. :meth:`save` writes them all into one file, keys ``0/spikes`` and so on, the oldest first; a run
+    writes ``recording.npz`` into its directory at its end. Raises ValueError on an unknown ``where``.
+    """
+
+    def __init__(self, where: str = "greedy", keep: int = 4, steps: int = 1000, environment: int = 0) -> None:
+        if where not in WHERE:
+            raise ValueError(f"where must be one of {', '.join(WHERE)}, got {where!r}")
+        self.where, self.steps, self.environment = where, steps, environment
+        self.episodes: deque[dict[str, np.ndarray]] = deque(maxlen=keep)
+        self.open: dict[str, list[np.ndarray]] = {}
+        self.waiting = False  # an evaluation's first episode has been recorded
+
+    def begin(self, trainer: Trainer) -> None:
+        """See :class:`Callback`."""
+        if self.where == "training" and self.environment >= trainer.rollout.batch:
+            raise ValueError(f"there is no environment {self.environment}")
+
+    def acted(self, trainer: Trainer, where: str, moment: Moment) -> None:
+        """See :class:`Callback`."""
+        if where != self.where or self.waiting:
+            return
+        row = self._row(trainer, moment, self.environment)
+        if len(self.open.setdefault("reward", [])) < self.steps:
+            for name, value in row.items():
+                self.open.setdefault(name, []).append(value)
+        if moment.ended[self.environment]:
+            self._finish(trainer.env_steps)
+            self.waiting = where != "training"
+
+    def _row(self, trainer: Trainer, moment: Moment, b: int) -> dict[str, np.ndarray]:
+        policy, state = trainer.policy, moment.state.at(slice(b, b + 1))
+        params, value = (part[0].detach().cpu().numpy() for part in policy.network.read(state))
+        row = {
+            "observation": moment.obs[b],
+            "input": policy.encoder.encode(moment.obs[b : b + 1])[0],
+            "params": params,
+            "value": value,
+            "action": moment.action[b],
+            "reward": np.float64(moment.reward[b]),
+        }
+        parts = {"spikes": state.spk, "membrane": state.mem, "readout": state.readout, "trace": state.trace}
+        row |= {name: part[0].cpu().numpy() for name, part in parts.items()}
+        return {name: np.array(item) for name, item in row.items()}
+
+    def _finish(self, env_steps: int) -> None:
+        episode = {name: np.stack(column) for name, column in self.open.items()}
+        self.episodes.append(episode | {"env_steps": np.array(env_steps)})
+        self.open = {}
+
+    def evaluation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """See :class:`Callback`."""
+        self.waiting = False
+
+    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+        """See :class:`Callback`."""
+        if trainer.run_dir is not None:
+            self.save(trainer.run_dir / "recording.npz")
+
+    def save(self, path: str | Path) -> Path:
+        """Write all episodes into one file, either whole or not at all; return its path."""
+        path, memory = Path(path), io.BytesIO()
+        arrays: dict[str, Any] = {f"{i}/{k}": v for i, e in enumerate(self.episodes) for k, v in e.items()}
+        np.savez_compressed(memory, **arrays)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(memory.getvalue())
+        os.replace(temporary, path)
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the kept episodes and the one that is being recorded."""
+        begun = {name: np.stack(column) for name, column in self.open.items()}
+        return {"episodes": list(self.episodes), "open": begun}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore the episodes."""
+        self.episodes.clear()
+        self.episodes.extend(saved["episodes"])
+        self.open = {name: list(column) for name, column in saved["open"].items()}

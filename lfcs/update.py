@@ -1,0 +1,209 @@
+"""One update of the new policy from a chunk of experience: what the window form and the online form share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lfcs import rules
+from lfcs.agent import Agent, Sample
+from lfcs.config import RuleConfig
+from lfcs.engines import Engine, Steps
+from lfcs.heads import Head
+from lfcs.network import NetState, SpikingNetwork
+from lfcs.optimiser import Adam
+from lfcs.trajectory import Trajectory
+
+METRICS = (
+    "train/approx_kl", "train/approx_kl_max", "train/ess", "train/entropy", "train/value_loss",
+    "train/explained_variance", "train/ratio_mean", "train/ratio_std", "train/ratio_p05", "train/ratio_p95",
+    "train/ratio_max", "train/grad_norm", "train/update_norm", "train/weight_norm", "train/weight_updates",
+    "train/learning_rate", "spikes/rate_mean", "spikes/dead_fraction",
+)  # fmt: skip
+
+
+class View(NamedTuple):
+    """What a policy thinks of a window, all [T, B]."""
+
+    value: Tensor
+    bootstrap: Tensor  # V of the next observation where an episode or the window ends, else 0
+    rho: Tensor
+
+
+class Credit(NamedTuple):
+    """What follows from a view of a window."""
+
+    advantage: Tensor  # [T, B], normalised if the rule says so
+    raw: Tensor  # [T, B]
+    target: Tensor  # [T, B] of the critic
+    scale: Tensor  # one unit of ``advantage`` in units of ``raw``
+
+
+class Record(NamedTuple):
+    """What a pass over a window saw, S updates: enough for all metrics, and nothing that waits for the device."""
+
+    value: Tensor  # [T, B]
+    rho: Tensor  # [T, B]
+    entropy: Tensor  # [T, B]
+    rate: Tensor  # [S, N] firing rates by chunk
+    norm: Tensor  # [S] of the gradients before clipping
+    change: Tensor  # norm of the change of the readout weights
+    target: Tensor  # [T, B] of the critic
+    largest: Tensor  # of KL(reference || new) over the passes
+
+
+def next_values(value: Tensor, bootstrap: Tensor, terminated: Tensor, ends: Tensor) -> Tensor:
+    """V(s_{t+1}) [T, B]: 0 after a termination, ``bootstrap`` where an episode or the window ends, else V_{t+1}."""
+    following = torch.cat((value[1:], bootstrap[-1:]))
+    return torch.where(terminated, torch.zeros_like(value), torch.where(ends, bootstrap, following))
+
+
+def kl_estimate(rho: Tensor) -> Tensor:
+    """Estimate KL(reference || new) as the mean of (ρ - 1) - log ρ over the reference's actions.
+
+    Source: Schulman, Approximating KL divergence (2020), estimator k3.
+    """
+    return (rho - 1.0 - rho.log()).mean()
+
+
+class Update:
+    """Owns the new policy's network, its optimiser, the feedback weights and the neurons' rate estimates."""
+
+    def __init__(
+        self,
+        rule: RuleConfig,
+        agent: Agent,
+        network: SpikingNetwork,
+        head: Head,
+        engine: Engine,
+        generator: torch.Generator,
+    ) -> None:
+        self.rule, self.agent, self.network, self.head, self.engine = rule, agent, network, head, engine
+        self.ticks = network.config.ticks
+        self.optimiser, self.rates = Adam([network.hidden, network.readout]), (rule.lr_hidden, rule.lr_readout)
+        like, neurons = network.hidden, network.config.neurons
+        self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
+        feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
+        self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
+        self.shares = torch.ones(head.size + 1, 1, dtype=like.dtype, device=like.device)
+        self.shares[head.outputs :] = rule.critic_share
+        self.entropy_bonus = rule.entropy
+
+    def schedule(self, left: float) -> None:
+        """Set learning rates and entropy bonus: each is multiplied by final + (1 - final) · left.
+
+        ``left`` is the share of the run still to come.
+        """
+        rule = self.rule
+        fall = rule.lr_final + (1.0 - rule.lr_final) * left
+        self.rates = rule.lr_hidden * fall, rule.lr_readout * fall
+        self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
+
+    def credit(self, traj: Trajectory, view: View) -> Credit:
+        """Return advantages and the critic's targets."""
+        ends = traj.terminated | traj.truncated
+        v_next = next_values(view.value, view.bootstrap, traj.terminated, ends)
+        raw, target = self.agent.credit(traj.reward, view.value, v_next, ends, view.rho)
+        if not self.rule.normalise:
+            return Credit(raw, raw, target, torch.ones_like(raw[0, 0]))
+        scale = raw.std(correction=0) + 1e-8
+        return Credit((raw - raw.mean()) / scale, raw, target, scale)
+
+    def sample(self, traj: Trajectory, chunk: slice, params: Tensor, credit: Credit) -> Sample:
+        """Return a chunk as the new policy sees it."""
+        action = traj.action[chunk]
+        judged = self.head.judge(params, action)
+        rho = rules.ratio(judged.log_prob, traj.logp_ref[chunk])
+        advantage, raw = credit.advantage[chunk], credit.raw[chunk]
+        stale = None if traj.stale is None else traj.stale[chunk]
+        return Sample(params, traj.params[chunk], action, judged, rho, advantage, raw, credit.scale, stale)
+
+    def feedback(self) -> Tensor:
+        """Return the feedback weights [K + 1, N], the critic's share applied."""
+        weights = self.random_feedback if self.rule.feedback == "random" else self.network.readout[:, :-1]
+        return weights * self.shares
+
+    def gradients(self, states: NetState, reset: Tensor, sample: Sample, value_error: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients, as means over the steps, of the agent's objective, entropy bonus and critic.
+
+        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk.
+        """
+        policy_error = self.agent.error(sample) + self.entropy_bonus * sample.judged.entropy_score
+        mean = 1.0 / value_error.numel()
+        error = torch.cat((policy_error, self.rule.value * value_error[..., None]), dim=-1).mul_(mean)
+        drive = rules.homeostasis(self.rate, self.rule.target_rate, mean * self.rule.homeostasis)
+        return self.engine.gradients(states, reset, error, self.feedback(), drive)
+
+    def ascend(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """Take one clipped step along the gradients; return their norm."""
+        return self.optimiser.step(gradients, self.rates, self.rule.max_grad_norm)
+
+    def follow_rate(self, spikes: Tensor) -> Tensor:
+        """Low-pass each neuron's firing rate, r̄ ← d r̄ + (1 - d) mean z; returns the chunk's own rate [N]."""
+        rate = spikes.mean((0, 1))
+        decay = (1.0 - 1.0 / self.rule.rate_memory) ** len(spikes)
+        self.rate = torch.lerp(rate, self.rate, decay)
+        return rate
+
+    def by_tick(self, reset: Tensor) -> Tensor:
+        """Return resets [T, B] by tick: before the first tick of a step."""
+        out = reset.new_zeros(len(reset) * self.ticks, reset.shape[1])
+        out[:: self.ticks] = reset
+        return out
+
+    def bootstraps(self, traj: Trajectory, chunk: slice, seen: Steps, engine: Engine | None = None) -> Tensor:
+        """Return V [S, B] of the true next observation where a chunk's step ended an episode or the window, else 0."""
+        out, no_reset = torch.zeros_like(seen.value), torch.zeros_like(traj.reset[:1])
+        for t in range(chunk.start, chunk.stop):
+            if t in traj.final:
+                state = seen.states.at((t - chunk.stop + 1) * self.ticks - 1)
+                out[t - chunk.start] = (engine or self.engine).run(traj.final[t][None], state, no_reset).value[0]
+        return out
+
+    def metrics(self, record: Record) -> dict[str, float]:
+        """Return means over a pass; the one place that waits for the device.
+
+        ``approx_kl`` estimates KL(reference || new), ``approx_kl_max`` is its largest over the passes; ``ess`` is
+        the effective sample size (Σρ)² / (n Σρ²); ``update_norm`` is the norm of the whole pass's change of the
+        readout weights, ``grad_norm`` the mean norm of a gradient before clipping.
+        """
+        rho, target, error = record.rho, record.target, record.target - record.value
+        quantiles = torch.quantile(rho.flatten(), torch.tensor([0.05, 0.95], dtype=rho.dtype, device=rho.device))
+        rate = record.rate.mean(0)
+        out = {
+            "train/approx_kl": kl_estimate(rho),
+            "train/approx_kl_max": record.largest,
+            "train/ess": rho.sum().square() / (rho.numel() * rho.square().sum()),
+            "train/ratio_max": rho.max(),
+            "train/weight_norm": torch.stack([self.network.hidden.norm(), self.network.readout.norm()]).norm(),
+            "train/entropy": record.entropy.mean(),
+            "train/value_loss": error.square().mean(),
+            "train/explained_variance": 1.0 - error.var(correction=0) / (target.var(correction=0) + 1e-12),
+            "train/ratio_mean": rho.mean(),
+            "train/ratio_std": rho.std(correction=0),
+            "train/ratio_p05": quantiles[0],
+            "train/ratio_p95": quantiles[1],
+            "train/grad_norm": record.norm.mean(),
+            "train/update_norm": record.change,
+            "spikes/rate_mean": rate.mean(),
+            "spikes/dead_fraction": (rate == 0).double().mean(),
+        }
+        out = {k: float(v) for k, v in (out | self.agent.measure(rho)).items()}
+        return out | {"train/weight_updates": float(self.optimiser.steps), "train/learning_rate": self.rates[1]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the complete state."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rate": self.rate,
+            "random_feedback": self.random_feedback,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore the complete state."""
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.rate, self.random_feedback = saved["rate"], saved["random_feedback"]
