@@ -68,11 +68,15 @@ class StopAt(Callback):
 
 
 class Progress(Callback):
-    """A progress bar on standard error."""
+    """A progress bar on standard error, unless ``shown`` is false."""
+
+    def __init__(self, shown: bool = True) -> None:
+        self.shown = shown
 
     def begin(self, trainer: Trainer) -> None:
         """See :class:`Callback`."""
-        self.bar = tqdm(total=trainer.config.steps, initial=trainer.env_steps, unit="step", dynamic_ncols=True)
+        total, done = trainer.config.steps, trainer.env_steps
+        self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.shown, dynamic_ncols=True)
 
     def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         """See :class:`Callback`."""
@@ -82,12 +86,24 @@ class Progress(Callback):
 
     def warning(self, trainer: Trainer, message: str) -> None:
         """Say it above the bar."""
-        self.bar.write(f"warning: {message}", file=sys.stderr)
+        if self.shown:
+            self.bar.write(f"warning: {message}", file=sys.stderr)
 
     def close(self) -> None:
         """See :class:`Callback`."""
         if hasattr(self, "bar"):
             self.bar.close()
+
+
+class Summary(Callback):
+    """Writes ``summary.json`` when the others have seen the end."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "summary.json"
+
+    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+        """See :class:`Callback`."""
+        checkpoint.write_json(self.path, summary)
 
 
 class Checkpoints(Callback):

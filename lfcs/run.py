@@ -20,7 +20,7 @@ import torch
 from lfcs import __version__, checkpoint, envs, experiments
 from lfcs.agent import Agent
 from lfcs.agents import AGENTS
-from lfcs.callbacks import Callback, Checkpoints, Progress
+from lfcs.callbacks import Callback, Checkpoints, Progress, Summary
 from lfcs.config import SECTIONS, Config, EncoderConfig, make_config, parse, settings
 from lfcs.engines import make_engine
 from lfcs.errors import Interrupted, UserError
@@ -109,8 +109,8 @@ def new_run_dir(config: Config) -> Path:
 
 def standing(config: Config, run_dir: Path, callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
     """Return the callbacks of a run in a directory, the user's among them."""
-    shown = [Progress()] if progress else []
-    return [Verdict(config.steps), *callbacks, Monitor(run_dir), *shown, Checkpoints(run_dir)]
+    kept = Monitor(run_dir), Progress(progress), Summary(run_dir), Checkpoints(run_dir)
+    return [Verdict(config.steps), *callbacks, *kept]
 
 
 def begin(
@@ -156,22 +156,10 @@ def complete(trainer: Trainer) -> dict[str, Any]:
     """Run a trainer in its directory to its end; write and return the summary. Raises as :meth:`Trainer.train`."""
     run_dir = trainer.run_dir
     assert run_dir is not None
-    trainer.callbacks.append(Summary(run_dir))
     try:
         return trainer.train()
     except Interrupted as stop:
         raise Interrupted(f"{stop}; continue with: lfcs resume {run_dir}") from None
-
-
-class Summary(Callback):
-    """Writes ``summary.json`` when all others have seen the end."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.path = run_dir / "summary.json"
-
-    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
-        """See :class:`Callback`."""
-        checkpoint.write_json(self.path, summary)
 
 
 def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:

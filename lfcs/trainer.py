@@ -140,7 +140,7 @@ class Trainer:
         try:
             self.tell("begin")
             while not self.done:
-                metrics = self.window()
+                metrics = self._timed_window()
                 if self.crossed(self.config.train.eval_every):
                     metrics |= self.evaluate("evaluation", self.config.train.eval_episodes)
                     self.tell("evaluation", metrics)
@@ -173,7 +173,7 @@ class Trainer:
         The last window is cut to end at the run's number of steps, and always ends with a copy. Returns its metrics.
         Raises Diverged on a gradient that is not finite.
         """
-        rule, begun = self.config.rule, time.perf_counter()
+        rule = self.config.rule
         self.before = self.env_steps
         remaining = -(-(self.config.steps - self.env_steps) // self.rollout.batch)
         traj = self.rollout.collect(min(rule.window, remaining), self._look("training"))
@@ -185,10 +185,16 @@ class Trainer:
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.load_state_dict(self.learner.update.network.state_dict())
             self.since_sync = 0
+        return metrics | self.rollout.metrics()
+
+    def _timed_window(self) -> dict[str, float]:
+        """Return a window's metrics with the time that it took; evaluations are not counted."""
+        begun = time.perf_counter()
+        metrics = self.window()
         elapsed = time.perf_counter() - begun
         self.seconds += elapsed
         times = (self.env_steps - self.before) / elapsed, self.seconds
-        return metrics | self.rollout.metrics() | dict(zip(TIMES, times, strict=True))
+        return metrics | dict(zip(TIMES, times, strict=True))
 
     def _look(self, where: str) -> Callable[[Moment], None] | None:
         """Return what shows acted steps to the callbacks that define ``acted``, or None where there is none."""

@@ -15,11 +15,14 @@ from torch.testing import assert_close
 from lfcs import rules
 from lfcs.agent import Sample
 from lfcs.agents import AGENTS
+from lfcs.agents.acer import Acer
+from lfcs.agents.lf_cs import LfCs
 from lfcs.config import RuleConfig
 from lfcs.engines import BpttEngine
 from lfcs.heads import ActionValueHead, CategoricalHead
 
-RULE = RuleConfig(eps=0.2, truncation=2.0, rho_bar=1.5)
+RULE = RuleConfig()
+OWN = {"acer": {"truncation": 2.0}, "v-trace": {"rho_bar": 1.5}}
 RHO, ADVANTAGE = [0.5, 1.0, 1.19, 1.3, 3.0, 0.5, 3.0], [1.0, -2.0, 1.0, 1.0, 2.0, -1.0, -1.0]
 BY_HAND = {
     "e-prop": [1.0, -2.0, 1.0, 1.0, 2.0, -1.0, -1.0],
@@ -35,12 +38,13 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_weights_by_hand(name):
-    got = AGENTS[name](RULE).weight(torch.tensor(RHO), torch.tensor(ADVANTAGE))
+    agent = AGENTS[name]
+    got = agent(RULE, agent.Options(**OWN.get(name, {}))).weight(torch.tensor(RHO), torch.tensor(ADVANTAGE))
     assert_close(got, torch.tensor(BY_HAND[name]))
 
 
 def test_the_two_sided_mask_by_hand():
-    agent = AGENTS["lf-cs"](RuleConfig(mask="two-sided"))
+    agent = LfCs(RULE, LfCs.Options(mask="two-sided"))
     got = agent.weight(torch.tensor(RHO), torch.tensor(ADVANTAGE))
     assert_close(got, torch.tensor([0.0, -2.0, 1.19, 0.0, 0.0, 0.0, 0.0]))
 
@@ -48,9 +52,9 @@ def test_the_two_sided_mask_by_hand():
 def test_a_closed_mask_can_pull_the_ratio_back():
     """With pull 2: at ρ = 1.3 the weight is -2 · 0.3 · 1.3, at ρ = 0.5 it is 2 · 0.5 · 0.5; within the band nothing."""
     rho, advantage = torch.tensor([1.1, 1.3, 0.5]), torch.tensor([1.0, 1.0, 1.0])
-    got = AGENTS["lf-cs"](RuleConfig(mask="two-sided", pull=2.0)).weight(rho, advantage)
+    got = LfCs(RULE, LfCs.Options(mask="two-sided", pull=2.0)).weight(rho, advantage)
     assert_close(got, torch.tensor([1.1, -0.78, 0.5]))
-    got = AGENTS["lf-cs"](RuleConfig(mask="sided", pull=2.0)).weight(rho, advantage)
+    got = LfCs(RULE, LfCs.Options(mask="sided", pull=2.0)).weight(rho, advantage)
     assert_close(got, torch.tensor([1.1, -0.78, 0.5]))  # at ρ = 0.5 with A > 0 this mask is open: ρ A
     free = torch.tensor([1.3], requires_grad=True)
     (slope,) = torch.autograd.grad(-2.0 * (free - 1.0) ** 2 / 2, free)
@@ -64,7 +68,7 @@ def test_one_pass_on_the_policys_own_experience_is_e_prop(double, name):
     for trainer in runs:
         for _ in range(5):
             trainer.window()
-    for a, b in zip(*(weights(t.learner.policy).values() for t in runs), strict=True):
+    for a, b in zip(*(weights(t.learner.update.network).values() for t in runs), strict=True):
         assert_close(a, b, rtol=0, atol=1e-10)
 
 
@@ -72,12 +76,12 @@ def test_backpropagation_over_one_step_is_e_prop(double):
     """No recurrent spike and no past lies inside a window of one step that begins an episode."""
     same = {"rule__window": 1, "rule__tau_f": 1, "rule__tau_s": 1, "rule__replays": 1}
     runs = [small_trainer(agent="bptt-ppo", **same), small_trainer(agent="e-prop", **same)]
-    before = weights(runs[0].learner.policy)
+    before = weights(runs[0].learner.update.network)
     for trainer in runs:
         trainer.window()
-    for name, value in weights(runs[0].learner.policy).items():
-        assert_close(value, weights(runs[1].learner.policy)[name], rtol=0, atol=1e-10)
-    assert not torch.equal(before["input.weight"], runs[0].learner.policy.input.weight)
+    for name, value in weights(runs[0].learner.update.network).items():
+        assert_close(value, weights(runs[1].learner.update.network)[name], rtol=0, atol=1e-10)
+    assert not torch.equal(before["input.weight"], runs[0].learner.update.network.input.weight)
 
 
 def test_backpropagation_gives_autograds_gradient_through_recurrent_spikes(double):
@@ -153,7 +157,7 @@ def test_acer_is_unbiased_where_its_critic_is_right(logits, logits_ref, alpha, c
     """Over actions of the reference, both terms sum to the policy gradient Σ_k π_k (Q_k - V) d log π(k)."""
     torch.set_default_dtype(torch.float64)
     try:
-        agent = AGENTS["acer"](RuleConfig(truncation=c))
+        agent = Acer(RULE, Acer.Options(truncation=c))
         pi, pi_ref = torch.tensor(logits).softmax(-1), torch.tensor(logits_ref).softmax(-1)
         right = torch.tensor(alpha) - (pi * torch.tensor(alpha)).sum()
         mean = torch.zeros(3)
@@ -187,11 +191,11 @@ def test_acers_critic_learns_which_action_is_better():
 
 def test_random_is_uniform_and_stays_so():
     trainer = small_trainer(agent="random")
-    before = weights(trainer.learner.policy)
+    before = weights(trainer.learner.update.network)
     for _ in range(3):
         metrics = trainer.window()
     assert metrics["train/entropy"] == pytest.approx(math.log(3.0), abs=1e-6)
-    assert all(torch.equal(value, before[name]) for name, value in weights(trainer.learner.policy).items())
+    assert all(torch.equal(value, before[name]) for name, value in weights(trainer.learner.update.network).items())
 
 
 @pytest.mark.parametrize("name", ["naive-replay", "importance", "acer", "v-trace", "bptt-ppo", "lf-cs"])

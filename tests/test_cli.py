@@ -8,7 +8,9 @@ import json
 import pytest
 
 from lfcs import cli, experiments
-from lfcs.config import make_config, settings
+from lfcs.agents import AGENTS
+from lfcs.agents.lf_cs import LfCs
+from lfcs.config import Config, make_config, settings
 from lfcs.errors import UserError
 from lfcs.run import build_config
 
@@ -37,7 +39,7 @@ def failing(capsys, *argv):
         (["CartPole-v1", "--set", "rule.tau_f=fast"], "rule.tau_f wants a whole number, got 'fast'"),
         (["CartPole-v1", "--set", "rule.gamma=nan"], "rule.gamma wants a number"),
         (["CartPole-v1", "--set", "rule.gamma=1.5"], "must be at most 1"),
-        (["CartPole-v1", "--set", "rule.mask=none"], "must be one of sided, two-sided"),
+        (["CartPole-v1", "--set", "agent.mask=none"], "must be one of sided, two-sided"),
         (["CartPole-v1", "--set", "rule.normalise=perhaps"], "true or false"),
         (["CartPole-v1", "--set", "rule.tau_f"], "section.key=value"),
         (["CartPole-v1", "--set", "rule.tau_s=65"], "multiple of rule.window"),
@@ -111,14 +113,16 @@ def test_an_experiment_script_takes_the_flags(capsys, tmp_path):
 
 def test_users_settings_win_over_the_experiments():
     config = build_config(
-        "CartPole-v1", overrides={"rule.eps": "0.3"}, experiment={"settings": {"rule.eps": 0.1, "rule.gamma": 0.5}}
+        "CartPole-v1", overrides={"agent.eps": "0.3"}, experiment={"settings": {"agent.eps": 0.1, "rule.gamma": 0.5}}
     )
-    assert (config.rule.eps, config.rule.gamma) == (0.3, 0.5)
+    assert (config.options.eps, config.rule.gamma) == (0.3, 0.5)
 
 
 def test_settings_survive_a_round_trip_and_are_documented():
-    config = make_config({"env": "CartPole-v1", "steps": 7}, {"rule.mask": "two-sided", "network.ticks": "2"})
-    assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    assert all(field.metadata["doc"] for field in settings().values())
+    given = {"agent.mask": "two-sided", "network.ticks": "2"}
+    config = make_config({"env": "CartPole-v1", "steps": 7}, given, LfCs.Options)
+    assert config.options.mask == "two-sided"
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict())), LfCs.Options) == config
+    assert all(field.metadata["doc"] for agent in AGENTS.values() for field in settings(agent.Options).values())
     with pytest.raises(UserError):
         make_config({"env": "x"}, {"rule": 1})

@@ -64,7 +64,7 @@ def test_seeds_make_table_curves_and_picture_and_keep_finished_runs(tiny, capsys
     again = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert again == table
     assert {p for p in before if p.stat().st_mtime_ns != before[p]} == {tmp_path / "runs/tiny/lf-cs_seed1/summary.json"}
-    changed = build_config("toys:Guess-v0", overrides={"rule.eps": 0.3}, experiment=TINY)
+    changed = build_config("toys:Guess-v0", overrides={"agent.eps": 0.3}, experiment=TINY)
     with pytest.raises(UserError, match="holds a run with other settings"):
         seeds.finish(changed, tmp_path / "runs/tiny/lf-cs_seed0")
     with pytest.raises(UserError, match="no experiment 'tniy'"):

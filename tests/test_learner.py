@@ -25,7 +25,7 @@ def weights(policy):
 
 def test_one_update_changes_every_plastic_tensor_and_nothing_else():
     trainer = small_trainer(rule__tau_s=24)
-    new, reference = trainer.learner.policy, trainer.reference
+    new, reference = trainer.learner.update.network, trainer.reference
     before, frozen = weights(new), weights(reference)
     trainer.window()
     plastic = {name for name, _ in new.named_parameters()}
@@ -46,8 +46,9 @@ def test_lf_cs_without_replay_is_e_prop_bit_by_bit():
     same = {"rule__replays": 1, "rule__tau_f": 12, "rule__tau_s": 12}
     runs = [small_trainer(agent="lf-cs", **same), small_trainer(agent="e-prop")]
     metrics = [[trainer.window() for _ in range(5)] for trainer in runs]
+    assert [m.pop("train/clip_fraction") for m in metrics[0]] == [0.0] * 5  # which e-prop does not have
     assert metrics[0] == metrics[1]
-    for a, b in zip(*(weights(t.learner.policy).values() for t in runs), strict=True):
+    for a, b in zip(*(weights(t.learner.update.network).values() for t in runs), strict=True):
         assert torch.equal(a, b)
 
 
@@ -60,12 +61,12 @@ def test_the_ratio_is_exactly_one_before_the_first_update(ticks, neurons):
         assert metrics["train/clip_fraction"] == 0.0
 
 
-@pytest.mark.parametrize("settings", [{"rule__mask": "two-sided"}, {"rule__feedback": "random"}, {"rule__tail": 0}])
+@pytest.mark.parametrize("settings", [{"agent__mask": "two-sided"}, {"rule__feedback": "random"}, {"rule__tail": 0}])
 def test_each_option_changes_what_is_learned(settings):
     plain, other = small_trainer(rule__lr_readout=0.02), small_trainer(rule__lr_readout=0.02, **settings)
     for _ in range(4):
         plain.window(), other.window()
-    assert not torch.equal(plain.learner.policy.recurrent, other.learner.policy.recurrent)
+    assert not torch.equal(plain.learner.update.network.recurrent, other.learner.update.network.recurrent)
 
 
 def test_homeostasis_brings_rates_to_the_target():
@@ -110,14 +111,14 @@ def test_a_tail_makes_chunks_of_one_step_sum_to_the_whole_window(double):
             rule__max_grad_norm=1e9, rule__replays=1, rule__homeostasis=0.0, network__input_gain=4.0,
         )  # fmt: skip
         traj, total = trainer.rollout.collect(12), 0.0
-        step = trainer.learner.optimiser.step
+        step = trainer.learner.update.optimiser.step
 
         def record(gradients, rates, max_norm, step=step, tau_f=tau_f):
             nonlocal total
             total = total + gradients[0] * tau_f  # each gradient is a mean over its chunk
             return step(gradients, rates, max_norm)
 
-        trainer.learner.optimiser.step = record
+        trainer.learner.update.optimiser.step = record
         trainer.learner.learn(traj, 1.0)
         sums[tau_f, tail] = total
     assert_close(sums[1, 12], sums[12, 0], atol=1e-10, rtol=0)
@@ -140,8 +141,8 @@ def test_learning_rates_and_entropy_bonus_fall_to_their_final_fractions():
     learner_, rule = trainer.learner, trainer.config.rule
     for left, lr, entropy in ((1.0, 1.0, 0.04), (0.5, 0.6, 0.03), (0.0, 0.2, 0.02)):
         learner_.learn(trainer.rollout.collect(12), left)
-        assert learner_.rates == pytest.approx((rule.lr_hidden * lr, rule.lr_readout * lr))
-        assert learner_.entropy_bonus == pytest.approx(entropy)
+        assert learner_.update.rates == pytest.approx((rule.lr_hidden * lr, rule.lr_readout * lr))
+        assert learner_.update.entropy_bonus == pytest.approx(entropy)
 
 
 @pytest.mark.parametrize("bonus,low,high", [(0.0, 0.0, 0.95), (1.0, 1.05, 1.1)])

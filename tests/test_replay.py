@@ -8,8 +8,8 @@ from test_learner import small_trainer
 from torch.testing import assert_close
 
 from lfcs.errors import UserError
-from lfcs.learner import kl_estimate
-from lfcs.replay import Replay, after
+from lfcs.trajectory import Replay, after
+from lfcs.update import Record, kl_estimate
 
 
 def test_the_oldest_window_is_forgotten_and_all_kept_ones_are_drawn():
@@ -26,7 +26,7 @@ def test_the_oldest_window_is_forgotten_and_all_kept_ones_are_drawn():
 def test_a_window_without_its_first_steps_is_the_rest_of_it():
     trainer = small_trainer()
     traj = trainer.rollout.collect(12)
-    state = trainer.rollout.policy.initial_state(4)
+    state = trainer.reference.initial_state(4)
     rest = after(traj, 5, state)
     assert torch.equal(rest.x, traj.x[5:]) and torch.equal(rest.params, traj.params[5:]) and rest.state is state
     assert set(rest.final) == {t - 5 for t in traj.final if t >= 5} and torch.equal(rest.final[6], traj.final[11])
@@ -36,22 +36,22 @@ def test_a_burnt_in_state_is_the_one_the_new_policy_would_be_in():
     """With the policy that acted, burning in arrives at the very state it was in."""
     trainer = small_trainer(replay__capacity=2, replay__burn_in=5)
     old, new = trainer.rollout.collect(12), trainer.rollout.collect(12)
-    burnt = trainer.learner._burnt_in(old, new)
+    burnt, _ = trainer.learner.drawn(old, new)
     states = trainer.engine.run(old.x, old.state, old.reset).states
     assert torch.equal(burnt.state.data, states.data[4])
-    assert trainer.learner._burnt_in(new, new) is new
+    assert trainer.learner.drawn(new, new)[0] is new
 
 
 def test_looking_again_at_older_windows_gives_their_ratios():
     trainer = small_trainer(replay__capacity=3, rule__replays=3, rule__lr_readout=0.05)
     old = trainer.rollout.collect(12)
-    before = trainer.learner._look(old)
+    before = trainer.learner.look(old)
     assert_close(before.value, old.value)
     assert_close(before.bootstrap, old.bootstrap)
     assert_close(before.rho, torch.ones_like(old.value))
     for _ in range(3):
         trainer.window()
-    assert (trainer.learner._look(old).rho - 1.0).abs().max() > 0.05
+    assert (trainer.learner.look(old).rho - 1.0).abs().max() > 0.05
 
 
 def test_replaying_older_windows_changes_what_is_learned_and_burning_in_too():
@@ -61,13 +61,13 @@ def test_replaying_older_windows_changes_what_is_learned_and_burning_in_too():
         trainer = small_trainer(**settings, **extra)
         for _ in range(6):
             trainer.window()
-        found.append(trainer.learner.policy.hidden.clone())
+        found.append(trainer.learner.update.network.hidden.clone())
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
     one = small_trainer(replay__capacity=1, **settings)
     plain = small_trainer(**settings)
     for _ in range(3):
         one.window(), plain.window()
-    assert_close(one.learner.policy.hidden, plain.learner.policy.hidden, rtol=0, atol=1e-3)
+    assert_close(one.learner.update.network.hidden, plain.learner.update.network.hidden, rtol=0, atol=1e-3)
 
 
 def test_bad_replay_settings_are_refused():
@@ -81,14 +81,14 @@ def test_divergence_instruments_by_hand():
     trainer = small_trainer()
     traj = trainer.rollout.collect(12)
     rho = torch.tensor([[0.5, 2.0]])
-    record = {"rho": rho, "value": torch.zeros(1, 2), "entropy": rho, "rate": torch.zeros(1, 16)}
-    record |= {"norm": torch.ones(1), "change": torch.ones(())}
-    metrics = trainer.learner._metrics(record, torch.zeros(1, 2), torch.tensor(0.7))
+    zeros, one = torch.zeros(1, 2), torch.ones(())
+    record = Record(zeros, rho, rho, torch.zeros(1, 16), torch.ones(1), one, zeros, torch.tensor(0.7))
+    metrics = trainer.learner.update.metrics(record)
     assert metrics["train/ess"] == pytest.approx(2.5**2 / (2 * 4.25))
     assert metrics["train/approx_kl"] == pytest.approx(0.25)  # the mean of -½ + log 2 and 1 - log 2
     assert metrics["train/approx_kl_max"] == pytest.approx(0.7)
     assert metrics["train/ratio_max"] == 2.0
-    policy = trainer.learner.policy
+    policy = trainer.learner.update.network
     squares = sum(float(p.detach().square().sum()) for p in policy.parameters())
     assert metrics["train/weight_norm"] == pytest.approx(squares**0.5, rel=1e-5)
     assert float(kl_estimate(torch.ones_like(traj.value))) == 0.0

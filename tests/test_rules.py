@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from lfcs import rules
 from lfcs.heads import CategoricalHead
-from lfcs.learner import next_values
+from lfcs.update import next_values
 
 floats = st.floats(-3.0, 3.0, allow_nan=False)
 

@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from lfcs import checkpoint, monitor
+from lfcs import run as runs
+from lfcs.callbacks import Checkpoints
+from lfcs.cli import interruptible
 from lfcs.errors import Interrupted, UserError
 from lfcs.rollout import final_observations
-from lfcs.run import build_config, load_config, make_trainer
+from lfcs.run import build_config, load_config
 
 FAST = {
     "network.neurons": 12, "train.num_envs": 3, "rule.window": 8, "rule.tau_s": 16, "rule.replays": 2,
@@ -23,18 +26,29 @@ FAST = {
 }  # fmt: skip
 
 
-ONLINE = {"rule.form": "online", "rule.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
+ONLINE = {"rule.form": "online", "agent.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
 ONLINE |= {"rule.tau_f": FAST["rule.window"]}
 
 
-def new_trainer(env="toys:Guess-v0", steps=1000, seed=0, **settings):
-    return make_trainer(build_config(env, steps=steps, seed=seed, overrides=FAST | settings))
+def new_config(env="toys:Guess-v0", steps=1000, seed=0, **settings):
+    return build_config(env, steps=steps, seed=seed, overrides=FAST | settings)
+
+
+def new_trainer(*args, **kwargs):
+    return runs.make_trainer(new_config(*args, **kwargs))
+
+
+def begin(path, *args, callbacks=(), **kwargs):
+    return runs.begin(new_config(*args, **kwargs), path, callbacks=callbacks, progress=False)
+
+
+def proceed(path, callbacks=()):
+    return runs.proceed(path, callbacks=callbacks, progress=False)
 
 
 def run(path, **kwargs):
-    trainer = new_trainer(**kwargs)
-    trainer.start(path)
-    return trainer, trainer.train(path, progress=False)
+    trainer = begin(path, **kwargs)
+    return trainer, runs.complete(trainer)
 
 
 def without_times(path):
@@ -82,19 +96,18 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, workers):
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path):
-    trainer = new_trainer(**{"rule.lr_readout": 1e38})
-    trainer.start(tmp_path)
+    trainer = begin(tmp_path, **{"rule.lr_readout": 1e38})
     with pytest.raises(UserError, match="learning diverged: a gradient is not finite at environment step"):
-        trainer.train(tmp_path, progress=False)
+        runs.complete(trainer)
+    assert json.loads((tmp_path / "summary.json").read_text())["diverged"] == "a gradient was not finite"
     saved = checkpoint.load(checkpoint.latest(tmp_path / "checkpoints"), torch.device("cpu"))
-    assert torch.isfinite(saved["learner"]["policy"]["policy_readout.weight"]).all()
+    assert torch.isfinite(saved["learner"]["update"]["network"]["policy_readout.weight"]).all()
 
 
 def test_a_bad_number_stops_a_run_with_workers_too(tmp_path):
-    trainer = new_trainer("toys:FaultyObservation-v0", **{"train.env_workers": "2"})
-    trainer.start(tmp_path)
+    trainer = begin(tmp_path, "toys:FaultyObservation-v0", **{"train.env_workers": "2"})
     with pytest.raises(UserError, match="environment 0 returned a non-finite observation at environment step 120"):
-        trainer.train(tmp_path, progress=False)
+        runs.complete(trainer)
 
 
 def test_a_run_directory_is_complete(tmp_path):
@@ -105,19 +118,18 @@ def test_a_run_directory_is_complete(tmp_path):
     assert summary["env_steps"] == 1002  # the first multiple of 3 environments past 1000
     rows = monitor.read_metrics(tmp_path)
     assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
-    assert all(np.isfinite(rows[-1][k]) for k in monitor.KEYS if not k.startswith("eval/"))
+    assert all(np.isfinite(rows[-1][k]) for k in rows[-1] if not k.startswith("eval/"))
     assert any(np.isfinite(row["eval/mean_reward"]) for row in rows)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["versions"].keys() >= {"torch", "snntorch", "gymnasium", "numpy", "lfcs", "python"}
-    assert load_config(tmp_path) == new_trainer().config
+    assert load_config(tmp_path) == new_config()
 
 
 @pytest.mark.parametrize("windows", [1, 7, 15, 21])
 @pytest.mark.parametrize("form", [{}, ONLINE, {"replay.capacity": 3, "replay.burn_in": 2}])
 def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, form):
     whole, expected = run(tmp_path / "whole", **form)
-    cut = new_trainer(**form)
-    cut.start(tmp_path / "cut")
+    cut = begin(tmp_path / "cut", **form)
     inner, count = cut.window, 0
 
     def window():
@@ -128,12 +140,11 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, for
         return inner()
 
     cut.window = window
-    with pytest.raises(Interrupted, match="lfcs resume"):
-        cut.train(tmp_path / "cut", progress=False)
-    continued = new_trainer(**form)
-    continued.restore(tmp_path / "cut")
+    with pytest.raises(Interrupted, match="lfcs resume"), interruptible(cut):
+        runs.complete(cut)
+    continued = proceed(tmp_path / "cut")
     assert continued.env_steps == windows * 24
-    got = continued.train(tmp_path / "cut", progress=False)
+    got = runs.complete(continued)
     assert comparable(got) == comparable(expected)
     assert without_times(tmp_path / "cut") == without_times(tmp_path / "whole")
     assert same_state(continued.state_dict(), whole.state_dict()) == (True, [])
@@ -141,8 +152,7 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, for
 
 def test_a_crash_continues_from_the_last_checkpoint(tmp_path):
     whole, expected = run(tmp_path / "whole")
-    crashing = new_trainer()
-    crashing.start(tmp_path / "crash")
+    crashing = begin(tmp_path / "crash")
     inner = crashing.window
 
     def window():
@@ -152,23 +162,21 @@ def test_a_crash_continues_from_the_last_checkpoint(tmp_path):
 
     crashing.window = window
     with pytest.raises(RuntimeError):
-        crashing.train(tmp_path / "crash", progress=False)
-    continued = new_trainer()
-    continued.restore(tmp_path / "crash")
+        runs.complete(crashing)
+    continued = proceed(tmp_path / "crash")
     assert continued.env_steps == 504  # the first window past 500
-    got = continued.train(tmp_path / "crash", progress=False)
+    got = runs.complete(continued)
     assert comparable(got) == comparable(expected)
     assert without_times(tmp_path / "crash") == without_times(tmp_path / "whole")
     assert same_state(continued.state_dict(), whole.state_dict()) == (True, [])
 
 
 def test_environments_that_ignore_their_seed_cannot_resume_silently(tmp_path):
-    trainer = new_trainer("toys:Forgetful-v0")
-    trainer.start(tmp_path)
+    trainer = begin(tmp_path, "toys:Forgetful-v0")
     trainer.window()
-    trainer._checkpoint(tmp_path)
+    Checkpoints(tmp_path).save(trainer)
     with pytest.raises(UserError, match="do not repeat themselves"):
-        new_trainer("toys:Forgetful-v0").restore(tmp_path)
+        proceed(tmp_path)
 
 
 def test_checkpoints_hold_nested_state_exactly(tmp_path):
@@ -196,22 +204,24 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
     for content in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:2000] + b"\0" * 50 + whole[2050:]):
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged or not an lfcs checkpoint"):
-            new_trainer().restore(tmp_path)
+            proceed(tmp_path)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(UserError, match="damaged or not an lfcs checkpoint"):
-        new_trainer().restore(tmp_path)
+        proceed(tmp_path)
     path.write_bytes(whole)
+    settings = tmp_path / "config.json"
+    settings.write_text(settings.read_text().replace('"neurons": 12', '"neurons": 13'))
     with pytest.raises(UserError, match="does not fit"):
-        new_trainer(**{"network.neurons": 13}).restore(tmp_path)
-    new_trainer().restore(tmp_path)
+        proceed(tmp_path)
+    settings.write_text(settings.read_text().replace('"neurons": 13', '"neurons": 12'))
+    proceed(tmp_path)
 
 
 @pytest.mark.parametrize("what", ["Reward", "Observation"])
 def test_a_bad_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, what):
-    trainer = new_trainer(f"toys:Faulty{what}-v0")
-    trainer.start(tmp_path)
+    trainer = begin(tmp_path, f"toys:Faulty{what}-v0")
     with pytest.raises(UserError, match=rf"environment 0 returned a non-finite {what.lower()} at environment step 120"):
-        trainer.train(tmp_path, progress=False)
+        runs.complete(trainer)
     assert checkpoint.latest(tmp_path / "checkpoints").name == "step_000000000000.npz"
 
 
@@ -219,18 +229,16 @@ def test_a_run_cut_before_its_first_checkpoint_has_not_begun(tmp_path, monkeypat
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    trainer = new_trainer()
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
         cut.setattr(checkpoint, "save", interrupted)
-        trainer.start(tmp_path)
+        begin(tmp_path)
     assert not (tmp_path / "config.json").exists()
-    new_trainer().start(tmp_path)
-    new_trainer().restore(tmp_path)
+    begin(tmp_path)
+    proceed(tmp_path)
 
 
 def test_evaluation_changes_nothing(tmp_path):
-    trainer = new_trainer()
-    trainer.start(tmp_path)
+    trainer = begin(tmp_path)
     trainer.window()
     before = trainer.state_dict()
     before = {k: v.copy() for k, v in flat(before)}
@@ -263,7 +271,7 @@ def test_truncation_bootstraps_and_termination_does_not():
         assert (traj.reset[1:] == ended[:-1]).all()
         inside = ended[:-1]
         assert bool((traj.bootstrap[:-1][inside] != 0).all()) == (ending == "truncated")
-        state = trainer.rollout.policy.initial_state(3)
+        state = trainer.reference.initial_state(3)
         for t in range(60):  # what was stored is what the policy computes, state resets included
             seen = trainer.engine.run(traj.x[t : t + 1], state, traj.reset[t : t + 1])
             state = seen.states.at(-1)
@@ -272,6 +280,5 @@ def test_truncation_bootstraps_and_termination_does_not():
 
 
 def test_the_defaults_learn_an_easy_task(tmp_path):
-    trainer = make_trainer(build_config("toys:Guess-v0"))
-    trainer.start(tmp_path)
-    assert trainer.train(tmp_path, progress=False)["mean_return"] >= 9.0  # of 10; chance is 3.3
+    trainer = runs.begin(build_config("toys:Guess-v0"), tmp_path, progress=False)
+    assert runs.complete(trainer)["mean_return"] >= 9.0  # of 10; chance is 3.3

@@ -107,9 +107,9 @@ def agent_cost(agent: str, windows: int) -> tuple[float, float, float]:
     with closing(make_trainer(config)) as trainer:
         trainer.rollout.refresh(0)
         trainer.window()
-        steps, updates = trainer.env_steps, trainer.learner.optimiser.steps
+        steps, updates = trainer.env_steps, trainer.learner.update.optimiser.steps
         spent = seconds(lambda: [trainer.window() for _ in range(windows)])
-        steps, updates = trainer.env_steps - steps, trainer.learner.optimiser.steps - updates
+        steps, updates = trainer.env_steps - steps, trainer.learner.update.optimiser.steps - updates
     return 1e6 * spent / steps, updates / steps, (high_water() if LINUX else math.nan) - before
 
 

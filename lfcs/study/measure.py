@@ -23,8 +23,9 @@ from lfcs.learner import Learner
 from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
 from lfcs.optimiser import Adam
-from lfcs.rollout import Trajectory
 from lfcs.rules import leaky_readout
+from lfcs.trajectory import Trajectory
+from lfcs.update import Update
 
 INPUTS, ACTIONS = 80, 3
 DRIVE = 0.45  # inputs uniform in [0, DRIVE] make an untrained network fire at about 0.1 spikes per tick
@@ -110,7 +111,8 @@ def learner_of(policy: SpikingNetwork, steps: int, **settings: Any) -> Learner:
     """Return a learner whose window is ``steps`` long and, unless told otherwise, makes one update of it."""
     rule = RuleConfig(**{"window": steps, "tau_f": steps, "tau_s": steps, "replays": 1} | settings)
     engine = make_engine("fused", policy)
-    return Learner(rule, AGENTS["lf-cs"](rule), policy, CategoricalHead(ACTIONS), engine, torch.Generator())
+    shared = Update(rule, AGENTS["lf-cs"](rule), policy, CategoricalHead(ACTIONS), engine, torch.Generator())
+    return Learner(shared, engine)
 
 
 def autograd_update(policy: SpikingNetwork, traj: Trajectory, detach: bool) -> Callable[[], None]:
@@ -162,7 +164,7 @@ def update_parts(steps: int, neurons: int, batch: int, repeats: int) -> dict[str
     traj, learner = window_of(policy, steps, batch), learner_of(policy, steps)
     learner.learn(traj, 1.0)
     engine: Any = CompiledEngine(policy)
-    learner.engine, loops, add_credit = engine, engine.loops, kernels.add_credit
+    learner.update.engine, loops, add_credit = engine, engine.loops, kernels.add_credit
     parts: dict[str, list[float]] = {}
     for _ in range(repeats):
         spent: dict[str, float] = {}
@@ -217,9 +219,10 @@ def online_memory(steps: int, neurons: int, batch: int) -> float:
     """Return this process's peak memory in MiB after ``steps`` steps of the online form, in chunks of 4."""
     policy, chunk = policy_of(neurons), 4
     settings: dict[str, Any] = {"window": chunk, "tau_f": chunk, "tau_s": chunk, "replays": 1, "form": "online"}
-    rule = RuleConfig(**settings, mask="two-sided", normalise=False)
+    rule, agent = RuleConfig(**settings, normalise=False), AGENTS["lf-cs"]
     engine, head = make_engine("fused", policy), CategoricalHead(ACTIONS)
-    learner = OnlineLearner(rule, AGENTS["lf-cs"](rule), policy, head, engine, torch.Generator())
+    made = agent(rule, agent.Options(mask="two-sided"))
+    learner = OnlineLearner(Update(rule, made, policy, head, engine, torch.Generator()))
     traj = window_of(policy, chunk, batch)
     for _ in range(steps // chunk):
         learner.learn(traj, 1.0)
