@@ -92,9 +92,19 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from lfcs.study import compare
+    from lfcs.study.compare import compare
+    from lfcs.study.library import command_line, load
 
-    compare.compare(args.comparison, args.jobs, args.out, args.peers)
+    wanted = ("agents", "replays", "seeds", "steps", "rates")
+    flags = {key: value for key in wanted if (value := getattr(args, key)) is not None}
+    if "seeds" in flags and len(args.seeds) == 1:
+        flags["seeds"] = args.seeds[0]  # so many seeds
+    plan = load(args.comparison, flags)
+    if args.print_plan:
+        print(json.dumps(plan.to_dict(), indent=2))
+        return
+    command = command_line(args.comparison, flags, args.peers)
+    compare(plan, args.comparison, args.out, args.jobs, args.peers, command)
 
 
 def _watch(args: argparse.Namespace) -> None:
@@ -141,7 +151,19 @@ def _parser() -> argparse.ArgumentParser:
     resume_parser.add_argument("run", type=Path)
     resume_parser.set_defaults(call=_resume)
     compare_parser = commands.add_parser("compare", help="compare learning rules under replay")
-    compare_parser.add_argument("comparison", help="cartpole[-parts], pong[-one-rate, -parts], or a JSON file")
+    compare_parser.add_argument(
+        "comparison", help="cartpole[-parts], pong[-one-rate, -parts], a JSON file, or the id of an environment"
+    )
+    compare_parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
+    compare_parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
+    compare_parser.add_argument("--seeds", type=int, nargs="+", help="one number: so many seeds; or the seeds")
+    compare_parser.add_argument("--steps", type=int, help="environment steps of a run")
+    compare_parser.add_argument(
+        "--rates", type=float, nargs="+", help="learning rates of the readout to pick from (default: the agent's own)"
+    )
+    compare_parser.add_argument(
+        "--print-plan", action="store_true", help="print the whole plan as JSON, and run nothing"
+    )
     compare_parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     compare_parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
     compare_parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")

@@ -5,12 +5,15 @@
 Safe to kill and start again. Writes figure1.csv and figure1.png.
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
 from lfcs import experiments
-from lfcs.cli import guarded
-from lfcs.study.seeds import RESULTS, run_experiment
+from lfcs.study.compare import RESULTS
+from lfcs.study.script import run_script
+from lfcs.study.seeds import run_experiment
 
 SEEDS = list(range(10, 20))
 
@@ -33,4 +36,4 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--runs", type=Path, default=Path("runs/figure1"), help="where run directories go")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where curves and picture go")
-    raise SystemExit(guarded(main, parser.parse_args()))
+    raise SystemExit(run_script(main, parser.parse_args()))

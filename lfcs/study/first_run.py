@@ -12,9 +12,9 @@ from contextlib import closing
 from typing import Any
 
 from lfcs import experiments
-from lfcs.cli import guarded
 from lfcs.config import Config
 from lfcs.run import build_config, make_trainer, new_run_dir, train
+from lfcs.study.script import run_script
 
 
 def untrained(config: Config) -> dict[str, float]:
@@ -51,5 +51,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("env", nargs="?", default="cartpole")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    raise SystemExit(guarded(compare, arguments.env, arguments.seed))
+    raise SystemExit(run_script(lambda args: compare(args.env, args.seed), parser.parse_args()))
