@@ -65,21 +65,23 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
 def draw_finals(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
     """Draw final returns against the number of replays; labels stand side by side where there is only one number."""
     figure, axis = pyplot().subplots(figsize=(7, 4.2), layout="constrained")
+    alone = len({row.replays for row in rows}) == 1
     for label, by_r in finals(rows).items():
         r = np.array(sorted(by_r))
         bounds = [bootstrap_interval(by_r[n]) for n in r]
-        x = r * _aside(label, rows)
+        x = r * (_aside(label, rows) if alone else 1.0)
         draw_band(axis, x, [float(iqm(by_r[n])) for n in r], bounds, colours[label], label)
     _finish(figure, axis, path, rows, "final return, IQM and 95 % interval")
 
 
 def draw_divergence(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
-    """Draw the share of runs that diverged against the number of replays."""
+    """Draw the share of runs that diverged against the number of replays; labels side by side, as most shares are 0."""
     figure, axis = pyplot().subplots(figsize=(7, 3.2), layout="constrained")
     for label, counts in diverged(rows).items():
         r = np.array(sorted(counts))
         shares = [counts[n][0] / counts[n][1] for n in r]
-        axis.plot(r * _aside(label, rows), shares, "o-", color=colours[label], label=label, markersize=4)
+        x = r * _aside(label, rows)
+        axis.plot(x, shares, "o-", color=colours[label], label=label, markersize=4, linewidth=1)
     axis.set_ylim(-0.05, 1.05)
     _finish(figure, axis, path, rows, "share of runs that diverged")
 
@@ -117,7 +119,7 @@ def draw_costs(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
             at = [median(last[label, r], key) for r in sorted(by_r)]
             means = [float(iqm(by_r[r])) for r in sorted(by_r)]
             axis.plot(at, means, "o-", color=colours[label], label=label, markersize=4)
-        axis.set_xscale("log")
+        _scale(axis, np.array([median(runs, key) for runs in last.values()]))
         axis.set_xlabel(f"{name} of a run")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("final return, IQM")
@@ -135,12 +137,24 @@ def draw_published(axis: Any, path: Path) -> None:
         axis.plot(100 * points[:, 0], values, f"k{style}", alpha=0.5, label=name)
 
 
+def _scale(axis: Any, values: np.ndarray) -> None:
+    """Scale an axis of values from 0 to their range, with few and plain numbers at its ticks."""
+    from matplotlib import ticker
+
+    spread = values.max() / values.min() if values.min() else 1.0  # a run that stopped at once made no update
+    if spread < 5:
+        axis.locator_params(axis="x", nbins=4)
+        return
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if spread < 100 else (1,)))
+    axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
 def _aside(label: str, rows: Rows) -> float:
-    """Return the factor that keeps a label's point apart from others where all stand at one number of replays."""
+    """Return the factor that moves a label's points aside, so that equal values are all seen."""
     labels = labels_of(rows)
-    if len({row.replays for row in rows}) > 1:
-        return 1.0
-    return 2.0 ** (0.5 * (labels.index(label) - (len(labels) - 1) / 2) / len(labels))
+    return 2.0 ** (0.4 * (labels.index(label) - (len(labels) - 1) / 2) / len(labels))
 
 
 def _finish(figure: Any, axis: Any, path: Path, rows: Rows, y: str) -> None:

@@ -127,7 +127,9 @@ def _finding(rows: Rows, label: str) -> str:
     means = {r: float(iqm(scores)) for r, scores in by_r.items()}
     best, most = max(means, key=lambda r: means[r]), max(means)
     text = f"- **{label}**: best at R = {best} ({means[best]:.3g}); "
-    if most != best:
+    if len(means) == 1:
+        text = f"- **{label}**: {means[best]:.3g} at R = {best}; "
+    elif most != best:
         lost = means[best] - means[most]
         share = f" ({100 * lost / means[best]:.1f} %)" if 0 < lost <= means[best] else ""
         text += f"at R = {most} {means[most]:.3g}, {lost:.3g}{share} below its best; "
