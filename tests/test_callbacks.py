@@ -108,9 +108,7 @@ def test_a_run_stops_early_and_says_so(tmp_path):
         settings={"network.neurons": 64, "train.eval_every": 1000, "train.final_episodes": 20},
     )  # fmt: skip
     at = found.summary["env_steps"]
-    assert (
-        at < 20_000 and found.summary["stopped"].startswith("mean return") and f"step {at}" in found.summary["stopped"]
-    )
+    assert at < 20_000 and found.summary["stopped"].endswith(f"step {at}")
     rows = read_metrics(found.path)
     reached = [row["eval/mean_reward"] >= 6.0 for row in rows if np.isfinite(row["eval/mean_reward"])]
     assert reached[-1] and not any(reached[:-1]) and rows[-1]["step"] == at
