@@ -12,7 +12,7 @@ import importlib.util
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -141,70 +141,99 @@ def table(title: str, rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+Rows = dict[str, dict[str, Any]]
+Sections = Iterator[tuple[str, Rows]]
+
+
+def of_networks(quick: bool, repeats: int) -> Sections:
+    """Yield the figures of the network and of one update."""
+    batches, sizes = ((1, 16), (128,)) if quick else ((1, 16, 64, 256), (128, 512, 2048))
+    steps = {f"B={b}, N={n}": network_step(b, n, repeats) for n in sizes for b in batches}
+    yield "Network step: snntorch's modules / engine", steps
+    neurons, batch, longest = (64, 4, 20) if quick else (512, 16, 400)
+    updates = {
+        f"{name}, T={steps}": one_update(steps, neurons, batch, repeats, detach)
+        for steps in sorted({longest, 20 if quick else 100})
+        for name, detach in (("e-prop by autograd", True), ("BPTT", False))
+    }
+    yield f"One update of a window, N={neurons}, B={batch}: autograd through snntorch / ours", dict(updates)
+    parts = update_parts(longest, neurons, batch, repeats)
+    yield f"Where one update goes, N={neurons}, B={batch}, T={longest}", dict(parts)
+
+
+def of_memory(quick: bool, isolated: Callable[..., Any]) -> Sections:
+    """Yield the growth of memory in an update and in the online form."""
+    neurons, batch = (64, 4) if quick else (512, 16)
+    lengths = (10, 40) if quick else (100, 400)
+    memory: Rows = {
+        kind: {f"T={t}": isolated(update_memory, kind, t, neurons, batch) for t in lengths}
+        for kind in ("lf-cs, tau_f=8", "e-prop by autograd", "BPTT")
+    }
+    yield "Growth of peak memory in one update beyond the window, MiB", memory
+    lengths = (20, 40) if quick else (100, 10_000)
+    isolated(online_memory, 4, neurons, batch)  # so that neither of the two compiles anything
+    peaks = {f"T={t}": isolated(online_memory, t, neurons, batch) for t in lengths}
+    yield "Peak memory of the process in the online form, MiB", {"lf-cs online": peaks}
+
+
+def of_learning(quick: bool, repeats: int) -> Sections:
+    """Yield the speed of whole learning, alone and beside the peers."""
+    speeds: Rows = {}
+    peers: Rows = {}
+    pong = PONG | {"train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10} if quick else PONG
+    some, both = ["PPO"] if quick else list(PPOS), [] if quick else list(PPOS)
+    for env, windows, settings, of_peers in (
+        ("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, some),
+        ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 1}, both),
+        ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 8}, []),
+    ):
+        row = ", ".join([env, *(f"{key.split('.')[1]}={value}" for key, value in settings.items() if key in SHOWN)])
+        speeds[row], _ = whole_learning(env, windows, settings, repeats)
+        if INSTALLED and of_peers:
+            peers |= whole_learning(env, windows, settings, repeats, of_peers)[1]
+    yield "Whole learning: environment steps per second, and shares of the time", speeds
+    if INSTALLED:
+        yield "Peers, alternating with ours: environment steps per second, and ours / theirs", peers
+    else:
+        print("\npeers are measured where the extra 'peers' is installed")
+
+
+def of_costs(quick: bool, isolated: Callable[..., Any]) -> Sections:
+    """Yield what each agent costs online."""
+    columns = "us_per_step", "updates_per_step", "MiB beyond the libraries"
+    costs = {name: isolated(agent_cost, name, 1 if quick else 12) for name in AGENTS}
+    yield "Online cost on CartPole-v1", {n: dict(zip(columns, cost, strict=True)) for n, cost in costs.items()}
+
+
 def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
     """Measure everything; print tables; write JSON to ``out``."""
     torch.set_num_threads(threads)
     repeats = 3 if quick else 7
     print(f"{threads} thread(s), {repeats} repeats, alternating")
-    batches, sizes = ((1, 16), (128,)) if quick else ((1, 16, 64, 256), (128, 512, 2048))
     isolated: Callable[..., Any] = (lambda call, *given: call(*given)) if quick else in_fresh_process
+    grown: dict[str, dict[str, Any]] = {}
+
+    def sections() -> Sections:
+        yield from of_networks(quick, repeats)
+        if LINUX:
+            yield from of_memory(quick, isolated)
+        else:
+            print("\npeak memory is measured on Linux only")
+        yield from of_learning(quick, repeats)
+        grown.update(growth(repeats, quick))
+        powers = {name: {"power": found["power"], "expected": found["expected"]} for name, found in grown.items()}
+        yield "How one pass grows (tau_f=4): power of the time in each size", powers
+        yield (
+            "Against the machine's limit",
+            dict(machine_limit(128 if quick else 512, 16, 8 if quick else 100, repeats)),
+        )
+        yield from of_costs(quick, isolated)
+
     result: dict[str, Any] = {"threads": threads, "repeats": repeats}
-
-    def show(name: str, rows: dict[str, dict[str, Any]]) -> None:
-        result[name] = rows
-        print(table(name, rows), flush=True)
-
-    show(
-        "Network step: snntorch's modules / engine",
-        {f"B={b}, N={n}": network_step(b, n, repeats) for n in sizes for b in batches},
-    )
-    neurons, batch = (64, 4) if quick else (512, 16)
-    updates = {}
-    for steps in (20,) if quick else (100, 400):
-        for name, detach in (("e-prop by autograd", True), ("BPTT", False)):
-            updates[f"{name}, T={steps}"] = one_update(steps, neurons, batch, repeats, detach)
-    show(f"One update of a window, N={neurons}, B={batch}: autograd through snntorch / ours", updates)
-    parts = update_parts(20 if quick else 400, neurons, batch, repeats)
-    show(f"Where one update goes, N={neurons}, B={batch}, T={20 if quick else 400}", parts)
-    if LINUX:
-        lengths = (10, 40) if quick else (100, 400)
-        memory: dict[str, dict[str, Any]] = {
-            kind: {f"T={t}": isolated(update_memory, kind, t, neurons, batch) for t in lengths}
-            for kind in ("lf-cs, tau_f=8", "e-prop by autograd", "BPTT")
-        }
-        show("Growth of peak memory in one update beyond the window, MiB", memory)
-        lengths = (20, 40) if quick else (100, 10_000)
-        isolated(online_memory, 4, neurons, batch)  # so that neither of the two compiles anything
-        peaks = {f"T={t}": isolated(online_memory, t, neurons, batch) for t in lengths}
-        show("Peak memory of the process in the online form, MiB", {"lf-cs online": peaks})
-    else:
-        print("\npeak memory is measured on Linux only")
-    speeds: dict[str, dict[str, Any]] = {}
-    peers: dict[str, dict[str, Any]] = {}
-
-    def learn(env: str, windows: int, settings: dict[str, Any], of_peers: Iterable[str] = ()) -> None:
-        row = ", ".join([env, *(f"{key.split('.')[1]}={value}" for key, value in settings.items() if key in SHOWN)])
-        speeds[row], _ = whole_learning(env, windows, settings, repeats)
-        if INSTALLED and of_peers:
-            peers.update(whole_learning(env, windows, settings, repeats, of_peers)[1])
-
-    learn("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, ["PPO"] if quick else PPOS)
-    pong = PONG | {"train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10} if quick else PONG
-    learn("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 1}, [] if quick else PPOS)
-    learn("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 8})
-    show("Whole learning: environment steps per second, and shares of the time", speeds)
-    if INSTALLED:
-        show("Peers, alternating with ours: environment steps per second, and ours / theirs", peers)
-    else:
-        print("\npeers are measured where the extra 'peers' is installed")
-    grown = growth(repeats, quick)
-    powers = {name: {"power": found["power"], "expected": found["expected"]} for name, found in grown.items()}
-    show("How one pass grows (tau_f=4): power of the time in each size", powers)
+    for title, rows in sections():
+        result[title] = rows
+        print(table(title, rows), flush=True)
     result["growth"] = grown
-    show("Against the machine's limit", machine_limit(128 if quick else 512, 16, 8 if quick else 100, repeats))
-    columns = "us_per_step", "updates_per_step", "MiB beyond the libraries"
-    costs = {name: isolated(agent_cost, name, 1 if quick else 12) for name in AGENTS}
-    show("Online cost on CartPole-v1", {name: dict(zip(columns, cost, strict=True)) for name, cost in costs.items()})
     if out:
         out.write_text(json.dumps(result, indent=2) + "\n")
         print(f"\nwritten to {out}")
