@@ -7,11 +7,9 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
@@ -24,6 +22,7 @@ from gymnasium.vector.utils import batch_space
 
 from lfcs.errors import UserError, nearest
 from lfcs.names import import_module
+from lfcs.spawn import main_not_run_again
 
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
 
@@ -117,21 +116,6 @@ def _unpacked(portable: bytes) -> Env:
     return env
 
 
-@contextmanager
-def _main_not_run_again() -> Iterator[None]:
-    """Keep processes that are started within from running the user's script again, with or without a main guard.
-
-    Workers need nothing of it: what they run is sent to them whole.
-    """
-    main: dict[str, Any] = sys.modules["__main__"].__dict__
-    kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        main.update(kept)
-
-
 class WorkerVectorEnv(VectorEnv):
     """Environments in worker processes, a slice of them in each; observations travel through shared memory.
 
@@ -166,7 +150,7 @@ class WorkerVectorEnv(VectorEnv):
         self._shared = _views(memory, slice(None))
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
-        with _main_not_run_again():
+        with main_not_run_again():
             for part in np.array_split(np.arange(self.num_envs), workers):
                 self._start(portable, memory, slice(int(part[0]), int(part[-1]) + 1))
 

@@ -35,13 +35,17 @@ if TYPE_CHECKING:
     from lfcs.policy import Policy
     from lfcs.recorder import Recorder
     from lfcs.run import Run, load, resume, train
+    from lfcs.study.compare import side_by_side as compare
 
-HOMES = {
-    "train": "run", "resume": "run", "load": "run", "Run": "run", "Policy": "policy", "Agent": "agent",
-    "setting": "config", "Callback": "callbacks", "StopAt": "callbacks", "Recorder": "recorder", "UserError": "errors",
+HOMES = {  # where each name of the face stands
+    "train": "run.train", "resume": "run.resume", "load": "run.load", "Run": "run.Run", "Policy": "policy.Policy",
+    "compare": "study.compare.side_by_side", "Agent": "agent.Agent", "setting": "config.setting",
+    "Callback": "callbacks.Callback", "StopAt": "callbacks.StopAt", "Recorder": "recorder.Recorder",
+    "UserError": "errors.UserError",
 }  # fmt: skip
 __all__ = [
-    "Agent", "Callback", "Policy", "Recorder", "Run", "StopAt", "UserError", "load", "resume", "setting", "train",
+    "Agent", "Callback", "Policy", "Recorder", "Run", "StopAt", "UserError", "compare", "load", "resume", "setting",
+    "train",
 ]  # fmt: skip
 
 
@@ -49,7 +53,8 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: ``import lfcs`` alone is quick."""
     if name not in HOMES:
         raise AttributeError(f"module 'lfcs' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"lfcs.{HOMES[name]}"), name)
+    module, _, attribute = HOMES[name].rpartition(".")
+    return getattr(importlib.import_module(f"lfcs.{module}"), attribute)
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import Field
 
 from lfcs import config, envs, experiments
@@ -15,8 +16,8 @@ def _first_line(text: str | None) -> str:
 
 
 def agents() -> Rows:
-    """Return every learning rule with its first line."""
-    return [(name, _first_line(agent.__doc__)) for name, agent in AGENTS.items()]
+    """Return every learning rule with the first line of its file."""
+    return [(name, _first_line(sys.modules[agent.__module__].__doc__)) for name, agent in AGENTS.items()]
 
 
 def tasks() -> Rows:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lfcs import __version__
-from lfcs.errors import Interrupted, UserError
+from lfcs.errors import UserError, guarded
 
 if TYPE_CHECKING:
     from lfcs.trainer import Trainer
@@ -119,9 +119,19 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from lfcs.study import compare
+    from lfcs.study.compare import compare
+    from lfcs.study.library import command_line, load
 
-    compare.compare(args.comparison, args.jobs, args.out, args.peers)
+    wanted = ("agents", "replays", "seeds", "steps", "rates")
+    flags = {key: value for key in wanted if (value := getattr(args, key)) is not None}
+    if "seeds" in flags and len(args.seeds) == 1:
+        flags["seeds"] = args.seeds[0]  # so many seeds
+    plan = load(args.comparison, flags)
+    if args.print_plan:
+        print(json.dumps(plan.to_dict(), indent=2))
+        return
+    command = command_line(args.comparison, flags, args.peers)
+    compare(plan, args.comparison, args.out, args.jobs, args.peers, command)
 
 
 def _watch(args: argparse.Namespace) -> None:
@@ -175,7 +185,17 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("comparison", help="cartpole[-parts], pong[-one-rate, -parts], or a JSON file")
+    parser.add_argument(
+        "comparison", help="cartpole[-parts], pong[-one-rate, -parts], a JSON file, or the id of an environment"
+    )
+    parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
+    parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
+    parser.add_argument("--seeds", type=int, nargs="+", help="one number: so many seeds; or the seeds")
+    parser.add_argument("--steps", type=int, help="environment steps of a run")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", help="learning rates of the readout to pick from (default: the agent's own)"
+    )
+    parser.add_argument("--print-plan", action="store_true", help="print the whole plan as JSON, and run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
     parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
@@ -210,22 +230,6 @@ def _parser() -> argparse.ArgumentParser:
     for what in ("experiments", "agents", "envs"):
         command(what, _list, f"list the {what} that there are, a line each").set_defaults(what=what)
     return parser
-
-
-def guarded(call: Any, *args: Any) -> int:
-    """Call and return an exit status; what the user can mend becomes one line on standard error."""
-    try:
-        call(*args)
-    except Interrupted as stop:
-        print(f"lfcs: {stop}", file=sys.stderr)
-        return 130
-    except (UserError, OSError) as error:
-        print(f"lfcs: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("lfcs: interrupted", file=sys.stderr)
-        return 130
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

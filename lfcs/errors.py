@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -23,3 +25,19 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
     return f"; did you mean {', '.join(by_lower[c] for c in close)}?" if close else ""
+
+
+def guarded(call: Callable[..., Any], *args: Any) -> int:
+    """Call and return an exit status; what the user can mend becomes one line on standard error."""
+    try:
+        call(*args)
+    except Interrupted as stop:
+        print(f"lfcs: {stop}", file=sys.stderr)
+        return 130
+    except (UserError, OSError) as error:
+        print(f"lfcs: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lfcs: interrupted", file=sys.stderr)
+        return 130
+    return 0

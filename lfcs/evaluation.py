@@ -31,7 +31,14 @@ class Watch(Protocol):
     """What is shown of an evaluation, step by step."""
 
     def __call__(
-        self, obs: np.ndarray, state: Any, action: np.ndarray, reward: np.ndarray, ended: np.ndarray, /
+        self,
+        obs: np.ndarray,
+        state: Any,
+        action: np.ndarray,
+        reward: np.ndarray,
+        began: np.ndarray,
+        ended: np.ndarray,
+        /,
     ) -> None:
         """Look at a step of B environments: what the model acted on, its state after, and what came of it."""
 
@@ -69,9 +76,9 @@ def _one_episode_each(
         action, state = model.predict(obs, state, starts, greedy)
         following, reward, terminated, truncated, _ = envs.step(action)
         check_finite(reward, "reward", int(length.sum()))
-        starts = terminated | truncated
+        began, starts = starts, terminated | truncated
         if watch is not None:
-            watch(obs, state, action, reward, starts)
+            watch(obs, state, action, reward, began, starts)
         total += np.where(running, reward, 0.0)
         length += running
         running &= ~starts

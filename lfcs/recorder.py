@@ -47,6 +47,8 @@ class Recorder(Callback):
         """See :class:`Callback`."""
         if where != self.where or self.waiting:
             return
+        if moment.began[self.environment] and self.open:  # the one before was cut by a fresh start of all environments
+            self._finish(trainer.env_steps)
         row = self._row(trainer, moment, self.environment)
         if len(self.open.setdefault("reward", [])) < self.steps:
             for name, value in row.items():

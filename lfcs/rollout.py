@@ -30,7 +30,8 @@ class Moment(NamedTuple):
     state: NetState  # [B] of the network after it, spikes and traces of the step's last tick
     action: np.ndarray  # [B, ...] as the environment takes it
     reward: np.ndarray  # [B]
-    ended: np.ndarray  # [B] whether the step ended an episode
+    began: np.ndarray  # [B] whether the step began an episode
+    ended: np.ndarray  # [B] whether it ended one
 
 
 Look = Callable[[Moment], None]
@@ -109,9 +110,9 @@ class Rollout:
         like, first_state = self.policy.network.hidden, self.state
         bootstrap, final = like.new_zeros(steps, self.batch), {}
         for t in range(steps):
-            obs = self.obs
+            obs, began = self.obs, self.begun
             self.policy.encoder.observe(obs)
-            reset = torch.from_numpy(self.begun).to(self.device)
+            reset = torch.from_numpy(began).to(self.device)
             acted = self.policy.act(obs, self.state, reset)
             self.state, action = acted.state, self.policy.head.to_env(acted.action)
             reward, terminated, truncated, following = self._step_envs(action)
@@ -120,7 +121,7 @@ class Rollout:
                 bootstrap[t] = self.policy.look(final[t], acted.state).value[0]
             self._close_episodes()
             if look is not None:
-                look(Moment(obs, acted.state, action, reward, self.begun))
+                look(Moment(obs, acted.state, action, reward, began, self.begun))
             lived.append((acted, reset))
             outcomes.append((reward, terminated, truncated))
         rewards, terminated_, truncated_ = (

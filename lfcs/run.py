@@ -284,7 +284,7 @@ def _finished(trainer: Trainer) -> Run:
 
 
 def flattened(sections: dict[str, Any]) -> dict[str, Any]:
-    """Return ``{"rule": {"eps": 1}}`` as ``{"rule.eps": 1}``. Raises UserError on an unknown section."""
+    """Return ``{"rule": {"lam": 1}}`` as ``{"rule.lam": 1}``. Raises UserError on an unknown section."""
     known = (*SECTIONS, "agent")
     for name, section in sections.items():
         if name not in known or not isinstance(section, dict):

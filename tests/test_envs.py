@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import gymnasium
 import numpy as np
 import pytest
+import toys
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -122,6 +125,35 @@ def test_workers_step_the_same_environments():
     assert not any(process.is_alive() for process in spread._processes)
     with pytest.raises(UserError, match="must be auto, 0 or more"):
         envs.make_vec("toys:Guess-v0", 5, "-1")
+
+
+PAIRS = gymnasium.spaces.Box(-1, 1, (2,), np.float32), gymnasium.spaces.MultiDiscrete([3, 4])
+
+
+@pytest.mark.parametrize("space", PAIRS)
+def test_workers_carry_actions_as_they_are(space):
+    alone, spread = (envs.make_vec(lambda: toys.Echo(space), 3, workers) for workers in ("0", "2"))
+    alone.reset(seed=0), spread.reset(seed=0)
+    actions = np.array([[0.9, -0.7], [0.25, 1.0], [-1.0, 0.5]], np.float32)
+    actions = actions if space.dtype == np.float32 else np.array([[2, 3], [1, 0], [0, 1]])
+    for vec in (alone, spread):
+        obs = vec.step(actions)[0]
+        np.testing.assert_array_equal(obs, actions)
+    spread.close()
+
+
+def test_a_worker_that_dies_is_one_line():
+    vec = envs.make_vec(lambda: toys.Echo(gymnasium.spaces.Discrete(2), dies=True), 2, "1")
+    vec.reset(seed=0)
+    with pytest.raises(UserError, match="an environment worker has died"):
+        vec.step(np.zeros(2, dtype=int))
+    vec.close()
+
+
+def test_what_cannot_be_sent_to_workers_is_one_line():
+    lock = threading.Lock()
+    with pytest.raises(UserError, match=r"cannot be sent to worker processes .*use train\.env_workers=0"):
+        envs.make_vec(lambda: toys.Guess() if lock else None, 2, "1")
 
 
 def test_running_moments_equal_numpys():

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from lfcs import experiments
-from lfcs.errors import UserError
+from lfcs.errors import Interrupted, UserError, guarded
 from lfcs.run import build_config
 from lfcs.study import first_run, seeds
+from lfcs.study.jobs import finish
 
 TINY = {
     "name": "tiny", "env": "toys:Guess-v0", "agent": "lf-cs", "steps": 400,
@@ -66,7 +67,7 @@ def test_seeds_make_table_curves_and_picture_and_keep_finished_runs(tiny, capsys
     assert {p for p in before if p.stat().st_mtime_ns != before[p]} == {tmp_path / "runs/tiny/lf-cs_seed1/summary.json"}
     changed = build_config("toys:Guess-v0", overrides={"agent.eps": 0.3}, experiment=TINY)
     with pytest.raises(UserError, match="holds a run with other settings"):
-        seeds.finish(changed, tmp_path / "runs/tiny/lf-cs_seed0")
+        finish(changed, tmp_path / "runs/tiny/lf-cs_seed0")
     with pytest.raises(UserError, match="no experiment 'tniy'"):
         seeds.main(arguments(tmp_path, experiment="tniy"))
     with pytest.raises(UserError, match="--jobs must be at least 1, got 0"):
@@ -100,10 +101,35 @@ def test_ctrl_c_on_the_command_line_checkpoints_and_says_how_to_resume(tmp_path)
     assert (run / "checkpoints" / f"step_{step:012d}.npz").exists() and "Traceback" not in err
 
 
-def test_an_error_drops_the_runs_that_have_not_begun():
-    with pytest.raises(ValueError, match="one"), seeds.workers(1) as pool:
-        futures = [pool.submit(int, "one"), *(pool.submit(time.sleep, 0.2) for _ in range(6))]
-        futures[0].result()
-    while not futures[-1].done():
-        time.sleep(0.01)
-    assert futures[-1].cancelled()
+@pytest.mark.parametrize(
+    ("raised", "status", "message"),
+    [
+        (None, 0, ""),
+        (UserError("no such thing"), 1, "lfcs: error: no such thing\n"),
+        (OSError("disk full"), 1, "lfcs: error: disk full\n"),
+        (Interrupted("stopped at step 3"), 130, "lfcs: stopped at step 3\n"),
+        (KeyboardInterrupt(), 130, "lfcs: interrupted\n"),
+    ],
+)
+def test_a_script_ends_with_one_line_and_a_status(raised, status, message, capsys):
+    def main(args):
+        if raised:
+            raise raised
+
+    assert guarded(main, argparse.Namespace()) == status
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("script", "argv"), [("seeds", ["tniy"]), ("figure1", ["--jobs", "0"]), ("first_run", ["x:Y"])]
+)
+def test_the_scripts_can_be_started(script, argv, tmp_path):
+    command = [sys.executable, "-m", f"lfcs.study.{script}", *argv]
+    root = str(Path(seeds.__file__).parents[2])
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.startswith("lfcs: error: ") and ended.stderr.count("\n") == 1
+
+
+def test_a_study_does_not_know_the_command_line():
+    for path in Path(seeds.__file__).parent.glob("*.py"):
+        assert not re.search(r"lfcs\.cli|import cli", path.read_text()), path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
+import numpy as np
 import pytest
 
 from lfcs.errors import UserError
@@ -54,3 +56,35 @@ def watched(model, seen):
 def test_without_the_extra_peers_are_one_line(tmp_path):
     with pytest.raises(UserError, match="make peers"):
         finish_peer("PPO", "CartPole-v1", seed=1, steps=1, every=1, run_dir=tmp_path)
+
+
+class Learner:
+    """A model with the parts of Stable-Baselines3's that are used: it learns nothing, 64 steps an update."""
+
+    n_steps, n_envs, batch_size = 32, 2, 16
+
+    def __init__(self):
+        self.num_timesteps, self._n_updates, self.looks = 0, 0, 0
+
+    def learn(self, steps, callback):
+        while self.num_timesteps < steps:
+            for _ in range(32):
+                self.num_timesteps += 2
+                callback({}, {})
+            self._n_updates += 3  # epochs
+
+    def predict(self, obs, state, starts, deterministic):
+        self.looks += deterministic
+        return np.zeros(len(obs), dtype=int), state
+
+
+def test_a_peer_is_evaluated_on_its_way_and_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "INSTALLED", True)
+    model = Learner()
+    monkeypatch.setattr(peers, "make_peer", lambda *of: model)
+    rows = finish_peer("RecurrentPPO", "CartPole-v1", seed=1, steps=256, every=100, run_dir=tmp_path)
+    assert [(row["step"], row["weight_updates"]) for row in rows] == [(100, 12), (200, 36), (256, 48)]  # 4 an epoch
+    assert all(5 < row["greedy_return"] < 20 for row in rows) and model.looks > 0  # the pole falls
+    assert all(a["seconds"] < b["seconds"] for a, b in itertools.pairwise(rows))
+    monkeypatch.setattr(peers, "make_peer", None)  # what is finished is kept
+    assert finish_peer("RecurrentPPO", "CartPole-v1", seed=1, steps=256, every=100, run_dir=tmp_path) == rows

@@ -7,7 +7,11 @@ import torch
 from test_learner import small_trainer
 from torch.testing import assert_close
 
+from lfcs.agent import Sample
+from lfcs.agents.lf_cs import LfCs
+from lfcs.config import RuleConfig
 from lfcs.errors import UserError
+from lfcs.heads import CategoricalHead
 from lfcs.trajectory import Replay, after
 from lfcs.update import Record, kl_estimate
 
@@ -68,6 +72,77 @@ def test_replaying_older_windows_changes_what_is_learned_and_burning_in_too():
     for _ in range(3):
         one.window(), plain.window()
     assert_close(one.learner.update.network.hidden, plain.learner.update.network.hidden, rtol=0, atol=1e-3)
+
+
+def older(trainer, windows=4):
+    """Return a window, and the learner after it has learned from ``windows`` more."""
+    old = trainer.rollout.collect(12)
+    for _ in range(windows):
+        trainer.window()
+    return old, trainer.learner
+
+
+def test_the_ratio_of_an_older_window_is_to_the_reference_of_now():
+    trainer = small_trainer(replay__capacity=8, rule__replays=3, rule__lr_readout=0.05)
+    old, learner = older(trainer)
+    current = trainer.rollout.collect(12)
+    window, view = learner.drawn(old, current)
+    acted, new = old.logp_ref, learner.look(old).rho  # π_new/π_acting
+    states = trainer.engine.run(old.x, old.state, old.reset)
+    reference = trainer.head.log_prob(states.params, old.action)
+    assert_close(window.logp_ref, reference)
+    assert_close(window.stale, (reference - acted).exp())
+    assert_close(view.rho, new)
+    assert (window.stale - 1.0).abs().max() > 0.05
+    single = small_trainer(replay__capacity=8, rule__replays=3, rule__lr_readout=0.05, agent__decouple=False)
+    old, learner = older(single)
+    assert learner.drawn(old, current)[0] is old
+
+
+def test_the_weight_of_an_older_step_by_hand():
+    """ρ = π_new/π_ref is masked around 1; min(c̄, π_ref/π_acting) multiplies what is left, entropy's share not."""
+    head, agent = CategoricalHead(2), LfCs(RuleConfig(), LfCs.Options(eps=0.2, stale_bar=1.5))
+    params, action = torch.zeros(1, 4, 2), torch.zeros(1, 4, dtype=torch.long)
+    rho, advantage = torch.tensor([[1.1, 1.3, 1.1, 0.9]]), torch.tensor([[2.0, 2.0, 2.0, -1.0]])
+    stale = torch.tensor([[0.5, 0.5, 4.0, 1.0]])
+    judged = head.judge(params, action)  # score (0.5, -0.5)
+    sample = Sample(params, params, action, judged, rho, advantage, advantage, torch.tensor(1.0), stale)
+    assert_close(agent.error(sample)[0, :, 0], torch.tensor([0.55, 0.0, 1.65, -0.45]))
+    assert_close(agent.error(sample._replace(stale=None))[0, :, 0], torch.tensor([1.1, 0.0, 1.1, -0.45]))
+
+
+def test_on_the_policys_own_experience_decoupling_changes_nothing():
+    """Bit by bit: with one window kept, all that is drawn is current."""
+    settings = {"replay__capacity": 1, "rule__replays": 4, "rule__lr_readout": 0.02}
+    runs = [small_trainer(agent__decouple=decouple, **settings) for decouple in (True, False)]
+    for _ in range(4):
+        metrics = [trainer.window() for trainer in runs]
+        assert metrics[0] == metrics[1] and metrics[0]["spikes/rate_mean"] > 0
+    assert torch.equal(*(t.learner.update.network.hidden for t in runs))
+
+
+def clip_fraction_by_age(decouple, ages=8):
+    """Return the share of steps outside the band for windows of every age, newest first."""
+    trainer = small_trainer(
+        replay__capacity=ages, rule__replays=4, rule__lr_readout=5e-3, network__neurons=64, train__num_envs=8,
+        rule__tau_s=24, agent__decouple=decouple,
+    )  # fmt: skip
+    found = torch.zeros(ages)
+    for number in range(60):
+        trainer.window()
+        kept = list(trainer.learner.replay.windows)
+        apart = number >= 20 and trainer.since_sync > 0  # the new policy has left the reference
+        for age in range(ages if apart else 0):
+            window, _ = trainer.learner.drawn(kept[-1 - age], trainer.rollout)
+            rho = trainer.learner.look(window).rho
+            found[age] += float(((rho - 1.0).abs() > 0.2).float().mean()) / 20
+    return found
+
+
+def test_the_share_masked_no_longer_grows_with_the_age_of_the_window():
+    single, decoupled = clip_fraction_by_age(False), clip_fraction_by_age(True)
+    assert single[4:].mean() > 2 * single[0] and single[7] > 1.2 * single[1:5].mean()  # the policy that acted is gone
+    assert decoupled[0] > 0.1 and decoupled.max() < 1.3 * decoupled[0]
 
 
 def test_bad_replay_settings_are_refused():

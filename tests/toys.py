@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import gymnasium
 import numpy as np
 
@@ -85,6 +87,23 @@ class Continuous(Guess):
     def step(self, action):
         assert action in self.action_space
         return super().step(5)
+
+
+class Echo(gymnasium.Env):
+    """Shows the action it was given."""
+
+    def __init__(self, space: gymnasium.Space, dies: bool = False) -> None:
+        self.action_space, self.dies = space, dies
+        self.observation_space = gymnasium.spaces.Box(-9, 9, space.shape, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(self.action_space.shape, np.float32), {}
+
+    def step(self, action):
+        if self.dies:
+            os._exit(3)
+        return np.asarray(action, np.float32), 0.0, False, False, {}
 
 
 class Worded(Guess):

@@ -12,7 +12,6 @@ import importlib.util
 import json
 import math
 import statistics
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lfcs import cli, experiments
+from lfcs import experiments
 from lfcs.agents import AGENTS
 from lfcs.run import build_config, make_trainer
 from lfcs.study.measure import (
@@ -212,7 +211,3 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
         if importlib.util.find_spec("matplotlib"):
             draw(grown, out.with_suffix(".png"))
     return result
-
-
-if __name__ == "__main__":
-    raise SystemExit(cli.main(["bench", *sys.argv[1:]]))

@@ -5,12 +5,15 @@
 Safe to kill and start again. Writes figure1.csv and figure1.png.
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
 from lfcs import experiments
-from lfcs.cli import guarded
-from lfcs.study.seeds import RESULTS, run_experiment
+from lfcs.errors import guarded
+from lfcs.study.compare import RESULTS
+from lfcs.study.seeds import run_experiment
 
 SEEDS = list(range(10, 20))
 

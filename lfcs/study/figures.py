@@ -1,15 +1,18 @@
-"""What a comparison shows: the figures beside ``report.md``, drawn from the rows of ``results.csv``."""
+"""What a comparison shows: the figures beside ``report.md``, drawn from rows of results."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lfcs.agents import AGENTS
 from lfcs.errors import UserError
-from lfcs.study.report import Rows, curves_of, diverged, finals
+from lfcs.study.peers import NAMES
+from lfcs.study.results import Rows, curves_of, diverged, finals, labels_of, last_rows, median
 from lfcs.study.stats import bootstrap_interval, iqm
 
 
@@ -19,73 +22,109 @@ def check_installed() -> None:
         raise UserError("the figures need the extra 'plots': make install")
 
 
-def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
-    """Draw every figure of the report into a folder."""
+def pyplot() -> Any:
+    """Return matplotlib's pyplot, drawing to files only."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plot
 
-    labels = list(dict.fromkeys(row["label"] for row in rows))
-    colour = {label: f"C{i}" for i, label in enumerate(labels)}
-    found, bad = finals(rows), diverged(rows)
+    return plot
 
-    figure, axis = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for label, by_r in found.items():
-        r = sorted(by_r)
-        bounds = np.array([bootstrap_interval(by_r[x]) for x in r])
-        axis.plot(r, [float(iqm(by_r[x])) for x in r], "o-", color=colour[label], label=label)
-        axis.fill_between(r, *bounds.T, color=colour[label], alpha=0.15, linewidth=0)
-    replays = sorted({row["replays"] for row in rows})
-    _finish(figure, axis, folder / "replays.png", replays, "final return, IQM and 95 % interval")
 
-    figure, axis = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
-    for label, counts in bad.items():
-        r = sorted(counts)
-        axis.plot(r, [counts[x][0] / counts[x][1] for x in r], "o-", color=colour[label], label=label)
-    _finish(figure, axis, folder / "divergence.png", replays, "share of runs that diverged")
+def colours_of(labels: Iterable[str]) -> dict[str, Any]:
+    """Return the colour of each label: that of its rule or peer, the same everywhere, or else one that is free."""
+    labels, known = list(labels), [*AGENTS, *NAMES]
+    palette = [*pyplot().get_cmap("tab10").colors, *pyplot().get_cmap("tab20").colors[1::2]]
+    taken = {known.index(label) for label in labels if label in known}
+    free = [number for number in range(len(palette)) if number not in taken]
+    others = iter([label for label in labels if label not in known])
+    number = {label: known.index(label) for label in labels if label in known}
+    number |= {label: free[i % len(free)] for i, label in enumerate(others)}
+    return {label: palette[number[label] % len(palette)] for label in labels}
 
-    figure, axes = pyplot.subplots(
-        1, len(replays), figsize=(3 * len(replays) + 2, 3.4), layout="constrained", sharey=True, squeeze=False
+
+def draw_band(axis: Any, x: Any, means: Any, bounds: Any, colour: Any, label: str) -> None:
+    """Draw means and their intervals [points, 2] so that a single point can be seen too: a dot on a line."""
+    axis.plot(x, means, "o-", color=colour, label=label, markersize=4)
+    if len(x) == 1:
+        axis.vlines(x, *np.transpose(bounds), color=colour, alpha=0.5)
+    axis.fill_between(x, *np.transpose(bounds), color=colour, alpha=0.15, linewidth=0)
+
+
+def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
+    """Draw every figure of the report into a folder."""
+    colours = colours_of(labels_of(rows))
+    draw_finals(folder / "replays.png", rows, colours)
+    draw_divergence(folder / "divergence.png", rows, colours)
+    draw_curves(folder / "curves.png", rows, colours, published)
+    draw_costs(folder / "cost.png", rows, colours)
+    pyplot().close("all")
+
+
+def draw_finals(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
+    """Draw final returns against the number of replays; labels stand side by side where there is only one number."""
+    figure, axis = pyplot().subplots(figsize=(7, 4.2), layout="constrained")
+    alone = len({row.replays for row in rows}) == 1
+    for label, by_r in finals(rows).items():
+        r = np.array(sorted(by_r))
+        bounds = [bootstrap_interval(by_r[n]) for n in r]
+        x = r * (_aside(label, rows) if alone else 1.0)
+        draw_band(axis, x, [float(iqm(by_r[n])) for n in r], bounds, colours[label], label)
+    _finish(figure, axis, path, rows, "final return, IQM and 95 % interval")
+
+
+def draw_divergence(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
+    """Draw the share of runs that diverged against the number of replays; labels side by side, as most shares are 0."""
+    figure, axis = pyplot().subplots(figsize=(7, 3.2), layout="constrained")
+    for label, counts in diverged(rows).items():
+        r = np.array(sorted(counts))
+        shares = [counts[n][0] / counts[n][1] for n in r]
+        x = r * _aside(label, rows)
+        axis.plot(x, shares, "o-", color=colours[label], label=label, markersize=4, linewidth=1)
+    axis.set_ylim(-0.05, 1.05)
+    _finish(figure, axis, path, rows, "share of runs that diverged")
+
+
+def draw_curves(path: Path, rows: Rows, colours: Mapping[str, Any], published: Path | None = None) -> None:
+    """Draw learning curves, a panel for each number of replays: interquartile means over seeds and their intervals."""
+    replays = sorted({row.replays for row in rows})
+    width = 3 * len(replays) + 2.5
+    figure, axes = pyplot().subplots(
+        1, len(replays), figsize=(width, 3.4), layout="constrained", sharey=True, squeeze=False
     )
     for axis, r in zip(axes[0], replays, strict=True):
-        for label in labels:
+        for label, colour in colours.items():
             steps, curves = curves_of(rows, label, r)
             if len(curves):
-                _band(axis, steps, curves, colour[label], label)
+                bounds = [bootstrap_interval(column, rounds=1000) for column in curves.T]
+                draw_band(axis, steps, iqm(curves.T), bounds, colour, f"{label} ({len(curves)} seeds)")
         if published and published.exists():
             draw_published(axis, published)
-        axis.set_title(f"R = {r}")
-        axis.set_xlabel("environment steps")
+        axis.set(title=f"R = {r}", xlabel="environment steps")
         axis.locator_params(axis="x", nbins=3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("return, sampled actions")
     named = {name: line for axis in axes[0] for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside right upper", frameon=False, fontsize=7)
-    figure.savefig(folder / "curves.png", dpi=120)
+    figure.savefig(path, dpi=120)
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
+
+def draw_costs(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
+    """Draw final returns against weight updates and against seconds, a point for each number of replays."""
+    figure, axes = pyplot().subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
+    last = last_rows(rows)
     for axis, key, name in zip(axes, ("weight_updates", "seconds"), ("weight updates", "seconds"), strict=True):
-        for label, by_r in found.items():
-            at = [_median(rows, label, r, key) for r in sorted(by_r)]
-            axis.plot(at, [float(iqm(by_r[r])) for r in sorted(by_r)], "o-", color=colour[label], label=label)
-        axis.set_xscale("log")
+        for label, by_r in finals(rows).items():
+            at = [median(last[label, r], key) for r in sorted(by_r)]
+            means = [float(iqm(by_r[r])) for r in sorted(by_r)]
+            axis.plot(at, means, "o-", color=colours[label], label=label, markersize=4)
+        _scale(axis, np.array([median(runs, key) for runs in last.values()]))
         axis.set_xlabel(f"{name} of a run")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("final return, IQM")
-    axes[0].legend(frameon=False, fontsize=7)
-    figure.savefig(folder / "cost.png", dpi=120)
-
-
-def _median(rows: Rows, label: str, replays: int, key: str) -> float:
-    return float(np.median([x[key] for x in rows if x["diverged"] and (x["label"], x["replays"]) == (label, replays)]))
-
-
-def _band(axis: Any, steps: np.ndarray, curves: np.ndarray, colour: str, label: str) -> None:
-    """Draw the interquartile mean over seeds with its bootstrap interval at every point."""
-    bounds = np.array([bootstrap_interval(column, rounds=1000) for column in curves.T])
-    axis.plot(steps, iqm(curves.T), color=colour, label=f"{label} ({len(curves)} seeds)")
-    axis.fill_between(steps, *bounds.T, color=colour, alpha=0.15, linewidth=0)
+    axes[1].legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=120)
 
 
 def draw_published(axis: Any, path: Path) -> None:
@@ -94,15 +133,38 @@ def draw_published(axis: Any, path: Path) -> None:
     header, points = lines[0], np.array(lines[1:], dtype=float)
     for column, style in (("lf_cs_mean", "--"), ("e_prop_mean", ":")):
         values = points[:, header.index(column)]
-        axis.plot(
-            100 * points[:, 0], values, f"k{style}", alpha=0.5, label="published " + column[:-5].replace("_", "-")
-        )
+        name = "published " + column.removesuffix("_mean").replace("_", "-")
+        axis.plot(100 * points[:, 0], values, f"k{style}", alpha=0.5, label=name)
 
 
-def _finish(figure: Any, axis: Any, path: Path, replays: list[int], y: str) -> None:
+def _scale(axis: Any, values: np.ndarray) -> None:
+    """Scale an axis of values from 0 to their range, with few and plain numbers at its ticks."""
+    from matplotlib import ticker
+
+    spread = values.max() / values.min() if values.min() else 1.0  # a run that stopped at once made no update
+    if spread < 5:
+        axis.locator_params(axis="x", nbins=4)
+        return
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if spread < 100 else (1,)))
+    axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _aside(label: str, rows: Rows) -> float:
+    """Return the factor that moves a label's points aside, so that equal values are all seen."""
+    labels = labels_of(rows)
+    return 2.0 ** (0.4 * (labels.index(label) - (len(labels) - 1) / 2) / len(labels))
+
+
+def _finish(figure: Any, axis: Any, path: Path, rows: Rows, y: str) -> None:
     """Label an axis of numbers of replays and save the figure."""
+    replays = sorted({row.replays for row in rows})
     axis.set_xscale("log", base=2)
     axis.set_xticks(replays, [str(r) for r in replays])
+    axis.set_xticks([], minor=True)
+    if len(replays) == 1:
+        axis.set_xlim(replays[0] / 1.5, replays[0] * 1.5)
     axis.set(xlabel="replays R", ylabel=y)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axis.spines[["top", "right"]].set_visible(False)

@@ -12,9 +12,9 @@ from contextlib import closing
 from typing import Any
 
 from lfcs import experiments
-from lfcs.cli import guarded
 from lfcs.config import Config
-from lfcs.run import build_config, make_trainer, new_run_dir, train
+from lfcs.errors import guarded
+from lfcs.run import begin, build_config, complete, make_trainer, new_run_dir
 
 
 def untrained(config: Config) -> dict[str, float]:
@@ -35,7 +35,7 @@ def compare(env: str, seed: int) -> None:
             rows["untrained"] = untrained(config)
         run_dir = new_run_dir(config)
         print(f"{agent} on {config.env}, {config.steps:,} steps", flush=True)
-        rows[agent] = train(config, run_dir)
+        rows[agent] = complete(begin(config, run_dir))
     episodes = config.train.final_episodes
     print(f"\n{config.env}: return of the greedy policy over {episodes} episodes, seed {seed}")
     print(f"{'policy':<10} {'steps':>8} {'updates':>8} {'mean':>8} {'std':>7} {'seconds':>8}")

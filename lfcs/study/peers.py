@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import gymnasium
 import numpy as np
@@ -33,6 +34,26 @@ PEERS: dict[str, dict[str, dict[str, Any]]] = {
         "RecurrentPPO": {"num_envs": 16, "n_steps": 100, "n_epochs": 4},
     },
 }
+NAMES = tuple(dict.fromkeys(name for of_env in PEERS.values() for name in of_env))
+
+
+class Evaluation(TypedDict):
+    """What a peer scored at an environment step."""
+
+    step: float
+    seconds: float
+    weight_updates: float
+    greedy_return: float
+    sampled_return: float
+
+
+def check_peers(env: str, peers: Sequence[str]) -> None:
+    """Raise UserError where peers are not installed, or one of them has no settings for an environment."""
+    if not INSTALLED:
+        raise UserError("peers need the extra 'peers': make peers")
+    known = PEERS.get(env, {})
+    if not peers or set(peers) - set(known):
+        raise UserError(f"no peers {list(peers)} for {env}; known: {', '.join(known) or 'none'}")
 
 
 def _wrapped(env_id: str, frames: int) -> gymnasium.Env:
@@ -63,27 +84,53 @@ def make_peer(peer: str, env_id: str, seed: int) -> Any:
     return make(policy, vec, seed=seed, device="cpu", **settings)
 
 
-class PeerPlayer:
-    """A peer's policy as our evaluator plays it."""
+class Stacked:
+    """A peer's model that sees its last observations; the state holds them before the model's own."""
 
-    def __init__(self, model: Any, frames: int, greedy: bool) -> None:
-        self.model, self.frames, self.greedy = model, frames, greedy
+    def __init__(self, model: Any, frames: int) -> None:
+        self.model, self.frames = model, frames
 
-    def begin(self, batch: int) -> None:
-        """Start an episode in every environment."""
-        self.state, self.starts = None, np.ones(batch, dtype=bool)
-        self.past: list[np.ndarray] = []
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Return actions [B] for observations [B, ...]."""
-        self.past = ([*self.past, obs.copy()] if self.past else [obs.copy()] * self.frames)[-self.frames :]
-        seen = np.concatenate(self.past, axis=1)
-        action, self.state = self.model.predict(seen, self.state, self.starts, deterministic=self.greedy)
-        self.starts = np.zeros(len(obs), dtype=bool)
-        return action
+    def predict(
+        self, obs: np.ndarray, state: Any = None, starts: np.ndarray | None = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]:
+        """Return actions [B] and the state for observations [B, ...]."""
+        past, own = state or ([obs] * self.frames, None)
+        past = [*past, obs.copy()][-self.frames :]
+        action, own = self.model.predict(np.concatenate(past, axis=1), own, starts, deterministic)
+        return action, (past, own)
 
 
-def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_dir: Path) -> list[dict[str, float]]:
+class Watch:
+    """Evaluates a peer on its way; the time of that does not count."""
+
+    def __init__(self, peer: str, env_id: str, model: Any, seed: int) -> None:
+        self.model, self.frames, self.seed = model, _frames(peer, env_id), seed
+        self.vec = envs.make_vec(env_id, MAX_BATCH)
+        self.batches = -(-model.n_steps * model.n_envs // model.batch_size)
+        self.found: list[Evaluation] = []
+        self.begun, self.elsewhere = time.perf_counter(), 0.0
+
+    def evaluate(self, episodes: int) -> None:
+        """Add the scores of the policy as it is."""
+        stopped = time.perf_counter()
+        scores = []
+        for greedy in (True, False):
+            model = Stacked(self.model, self.frames)
+            returns, _ = evaluate(model, self.vec, episodes, stream_seed(self.seed, "evaluation"), greedy)
+            scores.append(float(returns.mean()))
+        self.found.append(
+            Evaluation(
+                step=float(self.model.num_timesteps),
+                seconds=stopped - self.begun - self.elsewhere,
+                weight_updates=float(self.model._n_updates * self.batches),  # the library counts epochs
+                greedy_return=scores[0],
+                sampled_return=scores[1],
+            )
+        )
+        self.elsewhere += time.perf_counter() - stopped
+
+
+def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_dir: Path) -> list[Evaluation]:
     """Return a peer's evaluations, read from its run directory or made by training; the last is the final one.
 
     Raises UserError where the extra is missing, or the directory holds a run with other settings.
@@ -98,31 +145,16 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
     if not INSTALLED:
         raise UserError("peers need the extra 'peers': make peers")
     model = make_peer(peer, env_id, seed)
-    vec = envs.make_vec(env_id, MAX_BATCH)
-    batches = -(-model.n_steps * model.n_envs // model.batch_size)
-    rows: list[dict[str, float]] = []
-    begun, elsewhere = time.perf_counter(), 0.0
-
-    def look(episodes: int) -> None:
-        nonlocal elsewhere
-        stopped = time.perf_counter()
-        row = {"step": float(model.num_timesteps), "seconds": stopped - begun - elsewhere}
-        row["weight_updates"] = float(model._n_updates * batches)  # the library counts epochs
-        for greedy, name in ((True, "greedy_return"), (False, "sampled_return")):
-            player = PeerPlayer(model, _frames(peer, env_id), greedy)
-            returns, _ = evaluate(player, vec, episodes, stream_seed(seed, "evaluation"))
-            row[name] = float(returns.mean())
-        rows.append(row)
-        elsewhere += time.perf_counter() - stopped
+    watch = Watch(peer, env_id, model, seed)
 
     def after_step(*_: Any) -> bool:
-        if every * (len(rows) + 1) <= model.num_timesteps < steps:
-            look(20)
+        if every * (len(watch.found) + 1) <= model.num_timesteps < steps:
+            watch.evaluate(episodes=20)
         return True
 
     model.learn(steps, after_step)  # in one go: schedules run over the whole of it
-    look(100)
-    vec.close()
+    watch.evaluate(episodes=100)
+    watch.vec.close()
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"run": wanted, "evaluations": rows})
-    return rows
+    write_json(path, {"run": wanted, "evaluations": watch.found})
+    return watch.found

@@ -9,64 +9,23 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lfcs import experiments
-from lfcs.cli import guarded
-from lfcs.config import Config
-from lfcs.errors import UserError, nearest
+from lfcs.errors import UserError, guarded, nearest
 from lfcs.monitor import read_metrics
-from lfcs.run import build_config, load_config, make_trainer
-from lfcs.study.figures import check_installed, draw_published
-from lfcs.study.report import Rows, curves_of
+from lfcs.run import build_config
+from lfcs.study.compare import RESULTS
+from lfcs.study.figures import check_installed, colours_of, draw_published, pyplot
+from lfcs.study.jobs import finish, run_all, workers
+from lfcs.study.results import Row, curves_of, labels_of
 from lfcs.study.stats import bootstrap_interval, iqm
 
-RESULTS = Path(experiments.__file__).parent / "results"
 CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
-
-
-@contextmanager
-def workers(number: int) -> Iterator[ProcessPoolExecutor]:
-    """Give processes for runs side by side, one thread each; after an error, runs that have not begun are dropped.
-
-    Raises UserError on a number below 1.
-    """
-    if number < 1:
-        raise UserError(f"--jobs must be at least 1, got {number}")
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(number, spawn, initializer=torch.set_num_threads, initargs=(1,))
-    try:  # not ``with pool``: its exit would take the cancelling back
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def finish(config: Config, run_dir: Path) -> dict[str, Any]:
-    """Return the summary of a run: read it, or continue the run, or start it.
-
-    Raises UserError if the directory holds a run with other settings.
-    """
-    if (run_dir / "config.json").exists() and load_config(run_dir) != config:
-        raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another directory")
-    if (run_dir / "summary.json").exists():
-        return json.loads((run_dir / "summary.json").read_text())
-    trainer = make_trainer(config)
-    if (run_dir / "config.json").exists():
-        trainer.restore(run_dir)
-    else:
-        trainer.start(run_dir)
-    return trainer.train(run_dir, progress=False)
 
 
 def table(summaries: list[dict[str, Any]]) -> str:
@@ -103,37 +62,44 @@ def write_curves(path: Path, runs: list[tuple[dict[str, Any], Path]]) -> None:
                     out.writerow([summary["agent"], summary["seed"], row["step"], *(f"{row[k]:.4g}" for k in CURVES)])
 
 
-def draw(curves: Path, picture: Path, title: str, published: Path) -> None:
-    """Draw every seed thin and the mean thick, and published curves behind them where there are any."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    with open(curves, newline="") as file:
-        rows: Rows = [
-            {"label": row["agent"], "replays": 1, "seed": row["seed"]}
-            | {"step": float(row["step"]), "return": float(row[CURVES[2]])}
+def read_curves(path: Path) -> list[Row]:
+    """Return the evaluations that :func:`write_curves` wrote."""
+    with open(path, newline="") as file:
+        return [
+            Row(
+                label=row["agent"],
+                replays=1,
+                seed=int(row["seed"]),
+                step=int(row["step"]),
+                greedy_return=float(row[CURVES[1]] or "nan"),
+                sampled_return=float(row[CURVES[2]]),
+            )
             for row in csv.DictReader(file)
         ]
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for number, agent in enumerate(dict.fromkeys(row["label"] for row in rows)):
-        steps, returns = curves_of(rows, agent, 1, "return")
-        axes.plot(steps, returns.T, color=f"C{number}", linewidth=0.7, alpha=0.5)
-        mean = returns.mean(axis=0)
-        axes.plot(steps, mean, color=f"C{number}", linewidth=2, label=f"{agent}, mean of {len(returns)} seeds")
+
+
+def draw(curves: Path, picture: Path, title: str, published: Path) -> None:
+    """Draw every seed thin and the mean thick, and published curves behind them where there are any."""
+    rows = read_curves(curves)
+    figure, axes = pyplot().subplots(figsize=(7, 4.2), layout="constrained")
+    for agent, colour in colours_of(labels_of(rows)).items():
+        steps, returns = curves_of(rows, agent, 1)
+        axes.plot(steps, returns.T, ".-", color=colour, linewidth=0.7, alpha=0.5, markersize=3)
+        name = f"{agent}, mean of {len(returns)} seeds"
+        axes.plot(steps, returns.mean(axis=0), "o-", color=colour, linewidth=2, markersize=4, label=name)
     if published.exists():
         draw_published(axes, published)
     axes.set(xlabel="environment steps", ylabel="mean return, sampled actions", title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(picture, dpi=130)
+    pyplot().close(figure)
 
 
 def run_experiment(
     experiment: dict[str, Any],
-    agents: list[str],
-    seeds: list[int],
+    agents: Sequence[str],
+    seeds: Sequence[int],
     jobs: int,
     runs: Path,
     curves: Path,
@@ -149,7 +115,7 @@ def run_experiment(
     ]
     run_dirs = [runs / experiment["name"] / f"{c.agent}_seed{c.seed}" for c in configs]
     with workers(jobs) as pool:
-        summaries = list(pool.map(finish, configs, run_dirs))
+        summaries = run_all(pool, finish, list(zip(configs, run_dirs, strict=True)))
     print(table(summaries))
     write_curves(curves, list(zip(summaries, run_dirs, strict=True)))
     published = RESULTS / f"{experiment['name']}_published.csv"
@@ -161,7 +127,8 @@ def main(args: argparse.Namespace) -> None:
     """Run what is missing, then print the table and write curves and picture."""
     experiment = experiments.find(args.experiment)
     if experiment is None:
-        raise UserError(f"no experiment {args.experiment!r}{nearest(args.experiment, ['cartpole', 'acrobot', 'pong'])}")
+        known = [settings["name"] for settings in experiments.literals("SETTINGS").values()]
+        raise UserError(f"no experiment {args.experiment!r}{nearest(args.experiment, known)}")
     curves = args.out / f"{experiment['name']}.csv"
     run_experiment(experiment, args.agents, args.seeds, args.jobs, args.runs, curves, args.engine)
 

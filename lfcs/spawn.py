@@ -1,0 +1,23 @@
+"""Processes that are started afresh, without running the user's script again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def main_not_run_again() -> Iterator[None]:
+    """Keep processes that are spawned within from importing the user's script, with or without a main guard.
+
+    What they run must be importable, or be sent to them whole.
+    """
+    main: dict[str, Any] = sys.modules["__main__"].__dict__
+    kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)

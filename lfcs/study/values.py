@@ -1,0 +1,61 @@
+"""Values of a plan, checked: what is wrong with one is a line that names its key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lfcs.errors import UserError, nearest
+
+
+def mapping(key: str, value: Any) -> Mapping[str, Any]:
+    """Return a dictionary. Raises UserError on anything else."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} wants a dictionary, got {value!r}")
+    return value
+
+
+def known(kind: str, data: Iterable[str], allowed: Iterable[str]) -> None:
+    """Raise UserError on the first of ``data`` that is not ``allowed``, with its nearest."""
+    allowed = list(allowed)
+    for key in data:
+        if key not in allowed:
+            raise UserError(f"unknown {kind} {key!r}{nearest(str(key), allowed)}; known: {', '.join(allowed)}")
+
+
+def text(key: str, value: Any) -> str:
+    """Return text. Raises UserError on anything else."""
+    if not isinstance(value, str):
+        raise UserError(f"{key} wants text, got {value!r}")
+    return value
+
+
+def names(key: str, value: Any) -> tuple[str, ...]:
+    """Return different names. Raises UserError on anything else."""
+    good = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    if not good or len(set(value)) < len(value):
+        raise UserError(f"{key} wants a list of different names, got {value!r}")
+    return tuple(value)
+
+
+def whole(key: str, value: Any, low: int) -> int:
+    """Return a whole number. Raises UserError on anything else, and below ``low``."""
+    if type(value) is not int or value < low:
+        raise UserError(f"{key} wants a whole number from {low}, got {value!r}")
+    return value
+
+
+def numbers(key: str, value: Any, low: int, whole: bool = True, empty: bool = False) -> tuple[Any, ...]:
+    """Return different numbers from ``low``. Raises UserError on anything else, and on none unless ``empty``."""
+    kinds = (int,) if whole else (int, float)
+    good = isinstance(value, list | tuple) and all(type(one) in kinds and one >= low for one in value)
+    if not good or len(set(value)) < len(value) or not (value or empty):
+        kind = "whole numbers" if whole else "numbers"
+        raise UserError(f"{key} wants a list of different {kind} from {low}, got {value!r}")
+    return tuple(value)
+
+
+def file_name(label: str) -> str:
+    """Return a label as part of a file's name."""
+    return re.sub("[^A-Za-z0-9.]+", "-", label)

@@ -1,0 +1,107 @@
+"""A neuron model is one file: one from outside, with a field of its own, through every engine that it can have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import random_window
+from torch.testing import assert_close
+
+import lfcs
+from lfcs import rules
+from lfcs.config import NetworkConfig
+from lfcs.engines import CompiledEngine, TensorEngine, make_engine
+from lfcs.errors import UserError
+from lfcs.network import NetState, SpikingNetwork
+from lfcs.neurons import LIF
+
+
+class Slowed(LIF):
+    """LIF with a field of its own, a trace of its past spikes that is looked at but not fed back."""
+
+    fields = ("spk", "mem", "recent")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.loops = None
+
+    def witness(self, cell, current, fields):
+        spk, mem = cell(current, *fields[:2])
+        return spk, mem, 0.5 * fields[2] + spk
+
+    def tick(self, current, fields):
+        spk, mem = super().tick(current, fields[:2])
+        return spk, mem, 0.5 * fields[2] + spk
+
+
+def network_of(neuron, neurons=9, **settings):
+    config = NetworkConfig(neurons=neurons, neuron=neuron, input_gain=2.0, recurrent_gain=1.5, **settings)
+    return SpikingNetwork(3, 2, config, torch.Generator().manual_seed(0))
+
+
+def test_a_neuron_from_outside_has_the_same_numbers_in_its_engines(double):
+    network = network_of("test_neurons:Slowed", ticks=2)
+    x, _, reset = random_window(network, type("Head", (), {"size": 2}), 20, 4)
+    runs = {name: make_engine(name, network).run(x, network.initial_state(4), reset) for name in ("fused", "snntorch")}
+    assert isinstance(make_engine("fused", network), TensorEngine)
+    assert_close(runs["fused"].states.data, runs["snntorch"].states.data, rtol=0, atol=1e-10)
+    states = runs["fused"].states
+    assert states.fields == 3 and states.spk.mean() > 0.02
+    recent = states.of_neurons()[2]
+    assert recent.max() > 1.0 and torch.equal(recent[0], states.spk[0])  # beside the others, in a place of its own
+    plain = CompiledEngine(network_of("lif", ticks=2)).run(x, network_of("lif").initial_state(4), reset).states
+    assert_close(plain.readout, states.readout, rtol=0, atol=1e-10)
+    assert_close(plain.trace, states.trace, rtol=0, atol=1e-10)
+
+
+def test_its_gradient_equals_autograd(double):
+    network = network_of("test_neurons:Slowed")
+    x, _, reset = random_window(network, type("Head", (), {"size": 2}), 12, 3)
+    state, outputs, states = network.initial_state(3), [], []
+    for x_t, reset_t in zip(x, reset, strict=True):
+        state = state.cleared(reset_t)
+        fields = (state.spk.detach(), *state.of_neurons()[1:])
+        state = network.tick(x_t, NetState.join(fields, state.readout, state.trace))
+        params, value = network.read(state)
+        outputs.append(torch.cat((params, value[:, None]), dim=1))
+        states.append(state.data.detach())
+    error = torch.randn(12, 3, 3, generator=torch.Generator().manual_seed(1))
+    weights = [network.input.weight, network.input.bias, network.recurrent]
+    w_in, b, w_rec = torch.autograd.grad((torch.stack(outputs) * error).sum(), weights)
+    seen = state.with_data(torch.stack(states))
+    given = seen, reset, error, network.readout[:, :-1], torch.zeros(9)
+    hidden, _ = TensorEngine(network).gradients(*given)
+    expected = torch.cat((w_in.T, b[None], w_rec.fill_diagonal_(0.0).T))
+    assert_close(hidden, expected, rtol=0, atol=1e-10)
+    assert expected.abs().max() > 1e-3 and seen.spk.sum() > 0
+
+
+def test_it_trains_saves_and_loads_by_name(tmp_path):
+    settings = {"network.neuron": "test_neurons:Slowed", "network.neurons": 12, "train.final_episodes": 2}
+    run = lfcs.train("toys:Guess-v0", steps=200, settings=settings, run_dir=tmp_path / "run")
+    assert isinstance(lfcs.load(run.path).network.neuron, Slowed)
+    assert run.metrics is not None and run.summary["weight_updates"] > 0
+    with pytest.raises(UserError, match="unknown neuron 'lfi'; did you mean lif"):
+        network_of("lfi")
+    with pytest.raises(ValueError, match="Slowed has no compiled loops"):
+        CompiledEngine(network_of("test_neurons:Slowed"))
+
+
+@pytest.mark.parametrize("ticks", [1, 2])
+def test_the_postsynaptic_factor_is_the_same_in_every_engine(double, ticks):
+    """What the online form adds to its traces, Σ_t post_t x̄_t, with a tail before the errors."""
+    network = network_of("lif", ticks=ticks)
+    x, _, reset = random_window(network, type("Head", (), {"size": 2}), 10, 3)
+    by_tick = torch.zeros(10 * ticks, 3, dtype=torch.bool)
+    by_tick[::ticks] = reset
+    g = torch.Generator().manual_seed(0)
+    error, feedback, drive = (torch.randn(*shape, generator=g) for shape in ((8, 3, 3), (3, 9), (9,)))
+    engines = [make(network) for make in (CompiledEngine, TensorEngine)]
+    seen = engines[0].run(x, network.initial_state(3), reset).states
+    ours, theirs = (engine.post(seen, by_tick, error, feedback, drive) for engine in engines)
+    assert_close(ours, theirs, rtol=0, atol=1e-10)
+    hidden, _ = engines[0].gradients(seen, by_tick, error, feedback, drive)
+    expected = rules.chunk_gradient(seen.trace, ours)
+    expected[-9:].fill_diagonal_(0.0)
+    assert_close(hidden, expected, rtol=0, atol=1e-10)
+    assert ours.abs().max() > 1e-3
