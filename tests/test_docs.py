@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import json
 import re
 import runpy
 import shlex
@@ -18,21 +19,23 @@ import pytest
 
 from lfcs import catalogue, cli, run
 from lfcs.agents import AGENTS
+from lfcs.study.plan import Plan
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "experiments/results/README.md")
 }
-RUN = {"train", "eval", "resume", "agents", "envs", "experiments"}  # commands that are quick with small settings
+# what is added to a command to run it here; others are only parsed
+RUN = {"train": [], "eval": [], "resume": [], "agents": [], "envs": [], "experiments": [], "compare": ["--print-plan"]}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 MARKS = "<!-- generated -->\n", "<!-- end -->\n"
 
 
 def commands(text):
     """Return the arguments of every ``lfcs ...`` line of a block."""
-    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("lfcs ")]
-    return [words[1:] for words in lines]
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("lfcs ")]
 
 
 ALL = [argv for text in PAGES.values() for kind, code in BLOCK.findall(text) if kind == "sh" for argv in commands(code)]
@@ -45,10 +48,8 @@ def small(monkeypatch, tmp_path):
 
     def build_small(*args, **kwargs):
         config = build(*args, **kwargs)
-        train = dataclasses.replace(
-            config.train, num_envs=2, env_workers="0", eval_every=150, eval_episodes=1, final_episodes=2
-        )
-        network = dataclasses.replace(config.network, neurons=8)
+        few = {"num_envs": 2, "env_workers": "0", "eval_every": 150, "eval_episodes": 1, "final_episodes": 2}
+        train, network = dataclasses.replace(config.train, **few), dataclasses.replace(config.network, neurons=8)
         return dataclasses.replace(config, steps=min(config.steps, 300), network=network, train=train)
 
     monkeypatch.setattr(run, "build_config", build_small)
@@ -67,7 +68,9 @@ def test_snippets_and_commands_run(small, page, tmp_path, capsys):
         if kind == "sh":
             for argv in commands(code):
                 if argv[0] in RUN:
-                    assert cli.main(argv) == 0, (argv, capsys.readouterr().err)
+                    assert cli.main([*argv, *RUN[argv[0]]]) == 0, (argv, capsys.readouterr().err)
+        elif kind == "json":
+            assert Plan.from_dict(json.loads(code))
         elif kind == "python":
             named = re.match(r"# (\w+)\.py\n", code)
             path = tmp_path / f"{named[1] if named else f'snippet_{number}'}.py"
@@ -85,14 +88,8 @@ def test_the_example_of_a_rule_is_short_and_has_an_option_of_its_own():
     assert any(argv[0] == "train" and {"mine:Rule", "agent.width=0.3"} <= set(argv) for argv in ALL)
 
 
-@pytest.mark.parametrize("argv", [argv for argv in ALL if argv[0] != "compare"], ids=" ".join)
+@pytest.mark.parametrize("argv", ALL, ids=" ".join)
 def test_commands_are_parsed(argv):
-    assert cli._parser().parse_args(argv).call
-
-
-@pytest.mark.xfail(strict=False, reason="comparisons of any environment are on their way")
-@pytest.mark.parametrize("argv", [argv for argv in ALL if argv[0] == "compare"], ids=" ".join)
-def test_comparisons_are_parsed(argv):
     assert cli._parser().parse_args(argv).call
 
 
