@@ -3,7 +3,9 @@ PYTHON ?= python3
 ENV ?= cartpole
 BIN := .venv/bin
 
-.PHONY: run test install peers bench bench-quick clean
+PYTHONS ?= 3.11 3.12 3.13
+
+.PHONY: run test test-pythons install peers bench bench-quick clean
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -12,6 +14,18 @@ test: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+test-pythons:  # the wheel in a fresh environment of each Python that is installed: as a stranger, then the whole suite
+	rm -rf build && mkdir -p build/pythons
+	set -e; for v in $(PYTHONS); do \
+	  if ! python$$v -c "" 2>/dev/null; then echo "Python $$v is not installed: skipped"; continue; fi; \
+	  echo "Python $$v"; at=build/pythons/$$v; python$$v -m venv $$at; \
+	  $$at/bin/python -m pip wheel --quiet --no-input --no-deps --wheel-dir $$at/wheel .; \
+	  $$at/bin/python -m pip install --quiet --no-input --constraint constraints.txt \
+	    "$$(echo $$at/wheel/lfcs-*.whl)[atari,plots,dev]"; \
+	  $$at/bin/python tests/from_wheel.py $$at/bin/lfcs; \
+	  $$at/bin/pytest -q -n 2 tests; \
+	done
 
 bench: .venv/installed
 	$(BIN)/lfcs bench --out experiments/results/benchmark.json

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from lfcs.config import EncoderConfig
+from lfcs.names import lookup
 
 LARGE = 1e6  # a bound beyond this is no bound: classic control uses the largest float for "unbounded"
 
@@ -115,5 +116,5 @@ ENCODERS = {"identity": Identity, "standardised": Standardised, "population": Po
 
 
 def make_encoder(space: gymnasium.spaces.Box, config: EncoderConfig) -> Identity:
-    """Return the encoder that the settings name, for the observations of ``space``."""
-    return ENCODERS[config.kind](space, config)
+    """Return the encoder that the settings name, for the observations of ``space``. Raises UserError on an unknown."""
+    return lookup(config.kind, ENCODERS, "encoder")(space, config)

@@ -50,7 +50,7 @@ class Agent(ABC):
 
     def __init__(self, rule: RuleConfig, options: Any = None) -> None:
         if rule.form == "online" and not self.online:
-            raise UserError(f"agent {self.name} has no online form: it needs rule.form=window")
+            raise UserError(f"agent {self.name or type(self).__name__} has no online form: it needs rule.form=window")
         self.rule, self.options = rule, self.Options() if options is None else options
 
     def head(self, space: Any) -> Head:

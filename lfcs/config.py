@@ -84,7 +84,7 @@ class ReplayConfig:
 class EncoderConfig:
     """How observations become input currents."""
 
-    kind: str = setting("population", "encoder of observations", choices=("population", "standardised", "identity"))
+    kind: str = setting("population", "population, standardised, identity, or your package.module:Class")
     cells: int = setting(15, "population code: cells per observed number", low=2)
     width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01)
 
@@ -120,6 +120,9 @@ class Config:
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self) -> None:
+        for name in ("steps", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise UserError(f"{name} wants a whole number, got {getattr(self, name)!r}")
         if self.steps < 1:
             raise UserError(f"steps must be at least 1, got {self.steps}")
         if self.seed < 0:

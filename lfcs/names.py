@@ -32,11 +32,14 @@ def lookup(name: str, table: Mapping[str, Any], kind: str) -> Any:
     if not colon:
         known = ", ".join(table)
         raise UserError(f"unknown {kind} {name!r}{nearest(name, table)}; known: {known}, or your package.module:Name")
-    found = import_module(module, f"{kind} {name!r}") if module and attribute else None
+    if not module or not attribute:
+        raise UserError(f"{kind} {name!r} is not of the form package.module:Name")
+    found = import_module(module, f"{kind} {name!r}")
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if found is None:
-        raise UserError(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
+        hint = "; it was given as an object: give it again" if module == "__main__" else ""
+        raise UserError(f"{kind} {name!r}: module {module!r} has no {attribute!r}{hint}")
     return found
 
 

@@ -67,6 +67,10 @@ class Policy:
     action_space: gymnasium.Space
     generator: torch.Generator
 
+    def __repr__(self) -> str:
+        n, name = self.network.config.neurons, head_name(self.head)
+        return f"<Policy of {n} neurons, {self.encoder.size} inputs, {name} head: {self.action_space}>"
+
     def encode(self, obs: np.ndarray) -> Tensor:
         """Return input currents [B, D] for observations [B, ...], with the encoder as it is."""
         like = self.network.hidden

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lfcs.callbacks import Callback
+from lfcs.errors import UserError
 from lfcs.rollout import Moment
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Recorder(Callback):
     def begin(self, trainer: Trainer) -> None:
         """See :class:`Callback`."""
         if self.where == "training" and self.environment >= trainer.rollout.batch:
-            raise ValueError(f"there is no environment {self.environment}")
+            raise UserError(f"Recorder: there is no environment {self.environment} of {trainer.rollout.batch}")
 
     def acted(self, trainer: Trainer, where: str, moment: Moment) -> None:
         """See :class:`Callback`."""

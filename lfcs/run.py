@@ -61,6 +61,8 @@ def build_config(
     overrides, experiment = overrides or {}, experiment or {}
     agent = agent or experiment.get("agent", "lf-cs")
     rule = find_agent(agent) if isinstance(agent, str) else agent
+    if not (isinstance(rule, type) and issubclass(rule, Agent)):
+        raise UserError(f"agent wants a name or a subclass of lfcs.Agent, got {rule!r}; its options go to settings")
     name = agent if isinstance(agent, str) else name_of(agent, AGENTS)
     for key in overrides:
         if key.startswith("agent.") and key not in settings(rule.Options):
@@ -285,10 +287,9 @@ def _finished(trainer: Trainer) -> Run:
 
 def flattened(sections: dict[str, Any]) -> dict[str, Any]:
     """Return ``{"rule": {"lam": 1}}`` as ``{"rule.lam": 1}``. Raises UserError on an unknown section."""
-    known = (*SECTIONS, "agent")
     for name, section in sections.items():
-        if name not in known or not isinstance(section, dict):
-            raise UserError(f"unknown argument {name!r}; sections of settings are {', '.join(known[:-1])}")
+        if name not in SECTIONS or not isinstance(section, dict):
+            raise UserError(f"unknown argument {name!r}; sections of settings are {', '.join(SECTIONS)}")
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
 
 
@@ -298,6 +299,8 @@ def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy
     It acts without its environment being installed. Raises UserError if there is none, or it is damaged.
     """
     path, on = Path(path), torch.device(device)
+    if not path.exists():
+        raise UserError(f"no run and no policy at {path}")
     saved = checkpoint.load(checkpoint.latest(path / "checkpoints") if path.is_dir() else path, on)
     if "policy" not in saved:
         raise UserError(f"{path} holds no policy")

@@ -148,7 +148,7 @@ def test_a_recorder_of_training_takes_whole_episodes(tmp_path):
     lengths = [len(e["reward"]) for e in recorder.episodes]
     assert len(lengths) > 20 and lengths.count(10) > 20 and max(lengths) == 10
     assert len(lengths) - lengths.count(10) <= 4  # cut where the environments start afresh, at four checkpoints
-    with pytest.raises(ValueError, match="there is no environment 3"):
+    with pytest.raises(UserError, match="there is no environment 3"):
         runs.complete(begin(tmp_path / "b", callbacks=[Recorder("training", environment=3)]))
     with pytest.raises(ValueError, match="where must be one of"):
         Recorder("everywhere")

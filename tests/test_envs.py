@@ -11,9 +11,10 @@ import toys
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+import lfcs
 from lfcs import envs
 from lfcs.config import EncoderConfig
-from lfcs.envs.encoders import RunningMoments
+from lfcs.envs.encoders import Identity, RunningMoments
 from lfcs.errors import UserError
 
 
@@ -192,3 +193,17 @@ def test_encoders_encode_without_learning_and_keep_their_state(kind):
     other.load_state_dict(one.state_dict())
     assert np.array_equal(code, other.encode(obs))
     assert np.array_equal(one.encode(obs[:1]), code[:1])
+
+
+class Signs(Identity):
+    """An encoder from outside: the sign of every number."""
+
+    def encode(self, obs):
+        return np.sign(super().encode(obs))
+
+
+def test_an_encoder_from_outside_is_found_by_name(tmp_path):
+    settings = {"encoder.kind": "test_envs:Signs", "network.neurons": 8, "train.final_episodes": 2}
+    run = lfcs.train("CartPole-v1", steps=200, settings=settings, tuned=False, run_dir=tmp_path / "run")
+    encoder = lfcs.load(run.path).encoder
+    assert isinstance(encoder, Signs) and encoder.encode(np.array([[0.5, -2.0, 0.0, 3.0]])).tolist() == [[1, -1, 0, 1]]

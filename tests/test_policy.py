@@ -92,7 +92,7 @@ def test_a_saved_policy_is_the_same_policy(run, tmp_path):
 
 
 def test_what_holds_no_policy_is_one_line(tmp_path):
-    for path, message in ((tmp_path, "no checkpoint in"), (tmp_path / "none.npz", "no checkpoint at")):
+    for path, message in ((tmp_path, "no checkpoint in"), (tmp_path / "none.npz", "no run and no policy at")):
         with pytest.raises(UserError, match=message):
             lfcs.load(path)
     (tmp_path / "bad.npz").write_bytes(b"nothing")

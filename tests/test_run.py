@@ -73,6 +73,12 @@ def test_what_is_wrong_is_one_line(tmp_path):
         ({"agent": "e-prop", "settings": {"agent.pull": 1}}, "agent e-prop does not read agent.pull; .*: none"),
         ({"agent": "acer", "settings": {"agent.rho_bar": 1}}, "does not read agent.rho_bar; .*: agent.truncation"),
         ({"agent": "bptt-ppo", "settings": {"rule.tail": 3}}, "bptt-ppo stands for rule.tail=0; it cannot be 3"),
+        ({"agent": {"eps": 0.1}}, "agent wants a name or a subclass of lfcs.Agent, got {'eps': 0.1}"),
+        ({"agent": "toys:"}, "is not of the form package.module:Name"),
+        ({"seed": "a"}, "seed wants a whole number, got 'a'"),
+        ({"steps": 1e3}, "steps wants a whole number, got 1000.0"),
+        ({"network": {"neuron": "toys:Guess"}}, "neuron 'toys:Guess' is not a neuron model"),
+        ({"encoder": {"kind": "populaton"}}, "unknown encoder 'populaton'; did you mean population"),
         ({"settings": {"rule.eps": 0.1}}, "unknown setting 'rule.eps'; did you mean agent.eps"),
     ):
         with pytest.raises(UserError, match=message) as raised:

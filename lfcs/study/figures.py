@@ -19,7 +19,7 @@ from lfcs.study.stats import bootstrap_interval, iqm
 def check_installed() -> None:
     """Raise UserError where matplotlib is missing: before hours of runs, not after."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("the figures need the extra 'plots': make install")
+        raise UserError("the figures need the extra 'plots': pip install 'lfcs[plots]', or make install")
 
 
 def pyplot() -> Any:

@@ -50,7 +50,7 @@ class Evaluation(TypedDict):
 def check_peers(env: str, peers: Sequence[str]) -> None:
     """Raise UserError where peers are not installed, or one of them has no settings for an environment."""
     if not INSTALLED:
-        raise UserError("peers need the extra 'peers': make peers")
+        raise UserError("peers need the extra 'peers': pip install 'lfcs[peers]', or make peers")
     known = PEERS.get(env, {})
     if not peers or set(peers) - set(known):
         raise UserError(f"no peers {list(peers)} for {env}; known: {', '.join(known) or 'none'}")
@@ -143,7 +143,7 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
             raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another --out")
         return kept["evaluations"]
     if not INSTALLED:
-        raise UserError("peers need the extra 'peers': make peers")
+        raise UserError("peers need the extra 'peers': pip install 'lfcs[peers]', or make peers")
     model = make_peer(peer, env_id, seed)
     watch = Watch(peer, env_id, model, seed)
 
