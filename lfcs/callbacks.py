@@ -8,17 +8,49 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from lfcs import checkpoint
+from lfcs.config import Config
+from lfcs.policy import Policy
 from lfcs.rollout import Moment
 
-if TYPE_CHECKING:
-    from lfcs.trainer import Trainer
-
 KEEP = 2  # checkpoints kept in a run directory
+
+
+class Running(Protocol):
+    """What a callback may use of the run, which is a :class:`lfcs.trainer.Trainer`."""
+
+    config: Config
+    policy: Policy  # that acts, with the reference's weights
+    run_dir: Path | None  # where to write, None for nowhere
+    columns: list[str]  # the keys of all metrics
+    interrupted: bool  # whether the run leaves after this window, to be continued
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps taken so far."""
+
+    @property
+    def done(self) -> bool:
+        """Whether this was the last window."""
+
+    def crossed(self, every: int) -> bool:
+        """Return whether the latest window passed a multiple of ``every`` environment steps."""
+
+    def stop(self, why: str) -> None:
+        """End the run after this window, as if its steps were done."""
+
+    def interrupt(self) -> None:
+        """Leave after this window with a checkpoint, to be continued."""
+
+    def warn(self, message: str) -> None:
+        """Say something to the user at once."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the complete state of the run."""
 
 
 class Callback:
@@ -26,22 +58,22 @@ class Callback:
 
     metrics: tuple[str, ...] = ()  # the keys that it adds to a window's metrics: columns of metrics.csv
 
-    def begin(self, trainer: Trainer) -> None:
+    def begin(self, trainer: Running) -> None:
         """Before the first window, or the first after a checkpoint was restored."""
 
-    def acted(self, trainer: Trainer, where: str, moment: Moment) -> None:
+    def acted(self, trainer: Running, where: str, moment: Moment) -> None:
         """After every step: ``where`` is "training", "greedy" or "sampled", the last two in evaluations."""
 
-    def evaluation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
         """After an evaluation on the way, with its ``eval/...``; the last one is told by :meth:`end`."""
 
-    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """After every window of acting and learning, with all its metrics; keys of its own may be added."""
 
-    def warning(self, trainer: Trainer, message: str) -> None:
+    def warning(self, trainer: Running, message: str) -> None:
         """When something is to be said to the user at once."""
 
-    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+    def end(self, trainer: Running, summary: dict[str, Any]) -> None:
         """After the final evaluation, with the run's summary; keys of its own may be added."""
 
     def close(self) -> None:
@@ -61,7 +93,7 @@ class StopAt(Callback):
     def __init__(self, mean_return: float) -> None:
         self.mean_return = mean_return
 
-    def evaluation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
         """See :class:`Callback`."""
         if metrics["eval/mean_reward"] >= self.mean_return:
             trainer.stop(f"mean return {metrics['eval/mean_reward']:g} at step {trainer.env_steps}")
@@ -73,18 +105,18 @@ class Progress(Callback):
     def __init__(self, shown: bool = True) -> None:
         self.shown = shown
 
-    def begin(self, trainer: Trainer) -> None:
+    def begin(self, trainer: Running) -> None:
         """See :class:`Callback`."""
         total, done = trainer.config.steps, trainer.env_steps
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.shown, dynamic_ncols=True)
 
-    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """See :class:`Callback`."""
         shown = f"{metrics['rollout/ep_rew_mean']:.4g}" if "rollout/ep_rew_mean" in metrics else "nan"
         self.bar.set_postfix_str(f"return {shown}", refresh=False)
         self.bar.update(min(trainer.env_steps, self.bar.total) - self.bar.n)
 
-    def warning(self, trainer: Trainer, message: str) -> None:
+    def warning(self, trainer: Running, message: str) -> None:
         """Say it above the bar."""
         if self.shown:
             self.bar.write(f"warning: {message}", file=sys.stderr)
@@ -101,7 +133,7 @@ class Summary(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "summary.json"
 
-    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+    def end(self, trainer: Running, summary: dict[str, Any]) -> None:
         """See :class:`Callback`."""
         checkpoint.write_json(self.path, summary)
 
@@ -115,12 +147,12 @@ class Checkpoints(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.folder = run_dir / "checkpoints"
 
-    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """See :class:`Callback`."""
         if trainer.crossed(trainer.config.train.checkpoint_every) or trainer.interrupted or trainer.done:
             self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Running) -> None:
         """Write a checkpoint of now and forget the oldest."""
         checkpoint.save(self.folder / f"step_{trainer.env_steps:012d}.npz", trainer.state_dict())
         for old in sorted(self.folder.glob("step_*.npz"))[:-KEEP]:

@@ -6,16 +6,13 @@ import csv
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from lfcs.callbacks import Callback
+from lfcs.callbacks import Callback, Running
 from lfcs.config import SECTIONS
 from lfcs.errors import UserError
-
-if TYPE_CHECKING:
-    from lfcs.trainer import Trainer
 
 
 class Monitor(Callback):
@@ -28,7 +25,7 @@ class Monitor(Callback):
         self.run_dir, self.path = run_dir, run_dir / "metrics.csv"
         self.writer: SummaryWriter | None = None
 
-    def begin(self, trainer: Trainer) -> None:
+    def begin(self, trainer: Running) -> None:
         """Keep the header and the rows up to now, atomically, and open the event file."""
         self.columns, start, rows = trainer.columns, trainer.env_steps, []
         if start:
@@ -43,7 +40,7 @@ class Monitor(Callback):
         os.replace(temporary, self.path)
         self.writer = SummaryWriter(str(self.run_dir), purge_step=start + 1 if start else None)
 
-    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """Record a window. Raises KeyError on a key without a column."""
         unknown = metrics.keys() - set(self.columns)
         if unknown:
@@ -56,7 +53,7 @@ class Monitor(Callback):
         for key, value in present.items():
             self.writer.add_scalar(key, value, step)
 
-    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+    def end(self, trainer: Running, summary: dict[str, Any]) -> None:
         """Record settings and final results for TensorBoard's table of hyperparameters."""
         nested = trainer.config.to_dict()
         flat = {f"{s}.{k}": v for s in SECTIONS for k, v in nested[s].items()}

@@ -6,16 +6,13 @@ import io
 import os
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lfcs.callbacks import Callback
+from lfcs.callbacks import Callback, Running
 from lfcs.errors import UserError
 from lfcs.rollout import Moment
-
-if TYPE_CHECKING:
-    from lfcs.trainer import Trainer
 
 WHERE = ("training", "greedy", "sampled")
 
@@ -39,12 +36,12 @@ class Recorder(Callback):
         self.open: dict[str, list[np.ndarray]] = {}
         self.waiting = False  # an evaluation's first episode has been recorded
 
-    def begin(self, trainer: Trainer) -> None:
+    def begin(self, trainer: Running) -> None:
         """See :class:`Callback`."""
-        if self.where == "training" and self.environment >= trainer.rollout.batch:
-            raise UserError(f"Recorder: there is no environment {self.environment} of {trainer.rollout.batch}")
+        if self.where == "training" and self.environment >= trainer.config.train.num_envs:
+            raise UserError(f"Recorder: there is no environment {self.environment} of {trainer.config.train.num_envs}")
 
-    def acted(self, trainer: Trainer, where: str, moment: Moment) -> None:
+    def acted(self, trainer: Running, where: str, moment: Moment) -> None:
         """See :class:`Callback`."""
         if where != self.where or self.waiting:
             return
@@ -58,7 +55,7 @@ class Recorder(Callback):
             self._finish(trainer.env_steps)
             self.waiting = where != "training"
 
-    def _row(self, trainer: Trainer, moment: Moment, b: int) -> dict[str, np.ndarray]:
+    def _row(self, trainer: Running, moment: Moment, b: int) -> dict[str, np.ndarray]:
         policy, state = trainer.policy, moment.state.at(slice(b, b + 1))
         params, value = (part[0].detach().cpu().numpy() for part in policy.network.read(state))
         row = {
@@ -78,11 +75,11 @@ class Recorder(Callback):
         self.episodes.append(episode | {"env_steps": np.array(env_steps)})
         self.open = {}
 
-    def evaluation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
         """See :class:`Callback`."""
         self.waiting = False
 
-    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+    def end(self, trainer: Running, summary: dict[str, Any]) -> None:
         """See :class:`Callback`."""
         if trainer.run_dir is not None:
             self.save(trainer.run_dir / "recording.npz")

@@ -12,12 +12,9 @@ or if a gradient was not finite. The verdict can be lifted while the run goes on
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lfcs.callbacks import Callback
-
-if TYPE_CHECKING:
-    from lfcs.trainer import Trainer
+from lfcs.callbacks import Callback, Running
 
 SPAN = 0.2  # of the run's steps
 CLOSED = 0.05  # nats
@@ -56,13 +53,13 @@ class Verdict(Callback):
                 self.reason = "entropy collapsed"
         return self.reason is not None and before is None
 
-    def window(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """Judge the window and warn where the verdict has just become bad."""
         if self.update(trainer.env_steps, metrics):
             trainer.warn(f"diverged at step {trainer.env_steps}: {self.reason}")
         metrics["train/diverged"] = float(self.reason is not None)
 
-    def end(self, trainer: Trainer, summary: dict[str, Any]) -> None:
+    def end(self, trainer: Running, summary: dict[str, Any]) -> None:
         """Put the verdict into the summary, unless a gradient that is not finite has done so."""
         summary["diverged"] = summary["diverged"] or self.reason
 

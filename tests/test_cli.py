@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 
 import pytest
 
@@ -126,3 +127,54 @@ def test_settings_survive_a_round_trip_and_are_documented():
     assert all(field.metadata["doc"] for agent in AGENTS.values() for field in settings(agent.Options).values())
     with pytest.raises(UserError):
         make_config({"env": "x"}, {"rule": 1})
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train", "x", "--steps", "abc"], "lfcs train: error: argument --steps: invalid int value: 'abc'"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["eval"], "lfcs eval: error: the following arguments are required: run"),
+    ],
+)
+def test_what_cannot_be_parsed_is_two_lines(capsys, argv, message):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    err = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and len(err) == 2 and message in err[0] and err[1].endswith("--help")
+
+
+def test_the_command_alone_says_what_it_can_do(capsys):
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n    {name} " in out for name in ("train", "eval", "resume", "compare", "watch", "bench", "agents"))
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"lfcs {lfcs.__version__}\n"
+
+
+@pytest.mark.parametrize(("what", "names"), [
+    ("agents", list(AGENTS)), ("envs", ["Pong100-v0", "PongRAM-v0"]), ("experiments", ["acrobot", "cartpole", "pong"]),
+])  # fmt: skip
+def test_lists_have_a_line_each(capsys, what, names):
+    assert cli.main([what]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines][: len(names)] == names and all(len(line) < 120 for line in lines)
+
+
+def test_the_help_of_train_tells_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    out = capsys.readouterr().out
+    for agent in AGENTS.values():
+        assert all(f"{key} (" in out for key in settings(agent.Options) if key not in agent.fixed)
+
+
+def test_finding_an_experiment_runs_nothing(monkeypatch):
+    def ran(name, *_):
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr(importlib, "import_module", ran)
+    before = {name for name in sys.modules if name.startswith("lfcs.experiments.")}
+    assert experiments.find("Pong100-v0")["name"] == "pong" and experiments.find("Nothing-v0") is None
+    assert {name for name in sys.modules if name.startswith("lfcs.experiments.")} == before

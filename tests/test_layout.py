@@ -47,11 +47,7 @@ MODULES = modules()
 def imports(name, lazy=True):
     """Return our modules that a module imports; with ``lazy``, inside functions and its main block too."""
     tree, found = MODULES[name], set()
-    typing = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    unseen = {inner for node in typing for inner in ast.walk(node)}  # for type checkers alone
     for node in ast.walk(tree) if lazy else tree.body:
-        if node in unseen:
-            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
