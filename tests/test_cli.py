@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import lfcs
 from lfcs import cli, experiments
 from lfcs.agents import AGENTS
 from lfcs.agents.lf_cs import LfCs
