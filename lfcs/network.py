@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -144,6 +145,11 @@ class SpikingNetwork(nn.Module):
         sources, n = self.hidden.shape
         fields = len(self.neuron.fields)
         return NetState(self.hidden.new_zeros(batch, (fields + 1) * n + sources), n, fields)
+
+    def state_of(self, data: np.ndarray) -> NetState:
+        """Return the state whose rows are ``data`` [B, ...]; its shape is checked when it is used."""
+        like = self.hidden
+        return NetState(torch.from_numpy(data).to(like.device, like.dtype), like.shape[1], len(self.neuron.fields))
 
     def check(self, x: Tensor, reset: Tensor, state: NetState) -> None:
         """Raise ValueError if inputs [S, B, D], resets [S, B] and state [B] do not fit each other and the network.

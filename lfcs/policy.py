@@ -111,12 +111,10 @@ class Policy:
         batch = obs[None] if single else obs
         if batch.shape[1:] != shape:
             raise ValueError(f"observations have shape {obs.shape}, expected {shape} or a batch of them")
-        like = self.network.hidden
-        before = self.network.initial_state(len(batch))
-        if state is not None:
-            before = before.with_data(torch.from_numpy(np.asarray(state[0])).to(like.device, like.dtype))
-        starts = np.zeros(len(batch), dtype=bool) if episode_start is None else np.atleast_1d(episode_start)
-        reset = torch.from_numpy(np.ascontiguousarray(starts, dtype=bool)).to(like.device)
+        network = self.network
+        before = network.initial_state(len(batch)) if state is None else network.state_of(np.asarray(state[0]))
+        starts = np.zeros(len(batch), dtype=bool) if episode_start is None else np.array(episode_start, bool, ndmin=1)
+        reset = torch.from_numpy(starts).to(network.hidden.device)
         acted = self.act(batch, before, reset, deterministic)
         action = self.head.to_env(acted.action)
         return action[0] if single else action, (acted.state.data.cpu().numpy(),)

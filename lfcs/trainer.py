@@ -221,10 +221,9 @@ class Trainer:
         """Return the returns and lengths [episodes] of the reference policy, frozen."""
         look, watch = self._look("greedy" if greedy else "sampled"), None
         if look is not None:
-            start = self.reference.initial_state(1)
 
             def watch(obs: np.ndarray, state: Any, *rest: np.ndarray) -> None:
-                look(Moment(obs, start.with_data(torch.from_numpy(state[0])), *rest))
+                look(Moment(obs, self.reference.state_of(state[0]), *rest))
 
         return evaluation.evaluate(self.policy.seeded(seed), self.eval_envs, episodes, seed, greedy, watch)
 
