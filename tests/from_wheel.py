@@ -28,7 +28,7 @@ SCRIPT = """
 import agents, lfcs
 from mine import Rule
 
-assert agents.FOREIGN and not __import__("pathlib").Path(lfcs.__file__).is_relative_to({root!r})
+assert agents.FOREIGN and not lfcs.__file__.startswith({source!r})
 small = dict(pair.split("=") for pair in {small!r})
 run = lfcs.train("CartPole-v1", steps=200, settings=small, agent=Rule, run_dir="mine")
 print(lfcs.load(run.path).predict([0.0, 0.0, 0.0, 0.0])[0] in (0, 1), run.config.agent)
@@ -39,13 +39,13 @@ PLAN += ' "settings": {"network.neurons": 8, "train.num_envs": 2, "rule.window":
 
 def main(lfcs: Path) -> int:
     """Run every check in a folder of its own."""
-    python, root = lfcs.with_name("python"), str(Path(__file__).parent.parent)
+    python, source = lfcs.with_name("python"), str(Path(__file__).parent.parent / "lfcs")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "agents").mkdir()
         (folder / "agents" / "__init__.py").write_text("FOREIGN = True\n")
         (folder / "mine.py").write_text(RULE)
-        (folder / "script.py").write_text(SCRIPT.format(root=root, small=SMALL))
+        (folder / "script.py").write_text(SCRIPT.format(source=source, small=SMALL))
         (folder / "plan.json").write_text(PLAN)
         for command in (
             [python, "script.py"],
