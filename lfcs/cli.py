@@ -120,7 +120,7 @@ def _bench(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from lfcs.study.compare import compare
-    from lfcs.study.library import command_line, load
+    from lfcs.study.sources import command_line, load
 
     wanted = ("agents", "replays", "seeds", "steps", "rates")
     flags = {key: value for key in wanted if (value := getattr(args, key)) is not None}

@@ -15,9 +15,9 @@ from lfcs.agents import AGENTS
 from lfcs.errors import UserError
 from lfcs.study import compare as comparison
 from lfcs.study import figures, peers, report, tables
-from lfcs.study.library import load
 from lfcs.study.plan import Plan
 from lfcs.study.results import read_rows
+from lfcs.study.sources import load
 
 
 def made_up():

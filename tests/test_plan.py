@@ -10,8 +10,8 @@ from lfcs import cli
 from lfcs.agents import NaiveReplay
 from lfcs.config import Config
 from lfcs.errors import UserError
-from lfcs.study.library import builtin, command_line, load
 from lfcs.study.plan import Entry, Plan
+from lfcs.study.sources import builtin, command_line, load
 
 CARTPOLE = {
     "env": "CartPole-v1", "experiment": "cartpole", "steps": 50_000, "replays": (1, 2, 4, 8, 16, 32),

@@ -14,12 +14,12 @@ from lfcs import experiments
 from lfcs.run import build_config
 from lfcs.study.figures import check_installed, draw_all
 from lfcs.study.jobs import run_all, run_jobs, workers
-from lfcs.study.library import load
 from lfcs.study.peers import check_peers, finish_peer
 from lfcs.study.plan import Plan
 from lfcs.study.report import Comparison, write_report
 from lfcs.study.results import Row, peer_rows, rows_of, write_rows
 from lfcs.study.schedule import grid, only_rate, pick, reported
+from lfcs.study.sources import load
 from lfcs.study.values import file_name
 
 RESULTS = Path(experiments.__file__).parent / "results"
