@@ -25,7 +25,6 @@ class Acer(Agent):
     """
 
     name = "acer"
-    online = False  # its targets need the ratios of the steps to come
     looks = True
 
     @dataclass(frozen=True)

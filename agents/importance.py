@@ -14,6 +14,7 @@ class Importance(Agent):
     """
 
     name = "importance"
+    online = True
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return ρ A."""

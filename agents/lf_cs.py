@@ -25,6 +25,7 @@ class LfCs(Agent):
     """
 
     name = "lf-cs"
+    online = True
     metrics = ("train/clip_fraction",)
 
     @dataclass(frozen=True)

@@ -11,6 +11,7 @@ class NaiveReplay(Agent):
     """Weight of d log π_new(a_t): A_t, whatever has become of the policy since it acted. Nothing bounds it."""
 
     name = "naive-replay"
+    online = True
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return A."""

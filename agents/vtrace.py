@@ -18,7 +18,6 @@ class VTrace(Agent):
     """
 
     name = "v-trace"
-    online = False  # its targets need the ratios of the steps to come
     looks = True
 
     @dataclass(frozen=True)

@@ -44,10 +44,16 @@ def _load(env_id: str) -> None:
 def _maker(env: Env) -> Callable[[], gymnasium.Env]:
     """Return what makes one environment. Raises UserError where an extra or a module is missing."""
     if not isinstance(env, str):
-        return env
+        return lambda: _made(env())
     _load(env)
     options: dict[str, Any] = {"obs_type": "ram"} if env.startswith("ALE/") else {}
     return lambda: gymnasium.make(env, disable_env_checker=True, **options)
+
+
+def _made(env: Any) -> gymnasium.Env:
+    if not isinstance(env, gymnasium.Env):
+        raise UserError(f"env made {env!r}, which is not a gymnasium environment")
+    return env
 
 
 def make_sync(env: Env, num_envs: int) -> SyncVectorEnv:
@@ -59,6 +65,8 @@ def make_sync(env: Env, num_envs: int) -> SyncVectorEnv:
         raise UserError(f"unknown environment {env!r}{nearest(name, gymnasium.registry)}") from None
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make environment {env!r}: {' '.join(str(error).split())}") from None
+    if len({id(env.unwrapped) for env in envs.envs}) < num_envs:
+        raise UserError("env returned the same environment twice: it wants a function that makes a new one each time")
     if not isinstance(envs.single_observation_space, gymnasium.spaces.Box):
         raise UserError(f"observation space {envs.single_observation_space} is not supported: it must be a Box")
     return envs
@@ -167,7 +175,7 @@ class WorkerVectorEnv(VectorEnv):
     def _ask(self, message: tuple[str, Any]) -> None:
         """Send a message to every worker and wait for all.
 
-        Raises RuntimeError with a worker's traceback, and UserError where a worker is gone.
+        Raises UserError where an environment fails, caused by the worker's traceback, or where a worker is gone.
         """
         try:
             for pipe in self._pipes:
@@ -176,7 +184,8 @@ class WorkerVectorEnv(VectorEnv):
         except (EOFError, ConnectionError):
             raise UserError("an environment worker has died; try train.env_workers=0") from None
         for failure in filter(None, answers):
-            raise RuntimeError(f"an environment worker failed:\n{failure}")
+            last = failure.strip().splitlines()[-1]
+            raise UserError(f"an environment failed in its worker: {last}") from RuntimeError(failure)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset every environment; see gymnasium."""

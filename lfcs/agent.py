@@ -44,7 +44,7 @@ class Agent(ABC):
     ] = {}  # settings the rule stands for; the name of another setting is that one's value
     metrics: tuple[str, ...] = ()  # the keys of what :meth:`measure` returns
     engine: Callable[[SpikingNetwork], Engine] | None = None  # what the new policy needs; None is the run's engine
-    online = True  # whether the rule has an online form: local, and linear in an advantage of generalised estimation
+    online = False  # whether it has an online form: local, its error linear in an advantage of generalised estimation
     looks = False  # whether credit needs the ratios of the whole window before the first pass
     decoupled = False  # whether the ratio of replayed older steps is to the reference of now; see Sample.stale
 

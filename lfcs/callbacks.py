@@ -41,7 +41,7 @@ class Running(Protocol):
         """Return whether the latest window passed a multiple of ``every`` environment steps."""
 
     def stop(self, why: str) -> None:
-        """End the run after this window, as if its steps were done."""
+        """End the run after this window; the policy that acts, as it was evaluated, is the final one."""
 
     def interrupt(self) -> None:
         """Leave after this window with a checkpoint, to be continued."""
@@ -54,7 +54,10 @@ class Running(Protocol):
 
 
 class Callback:
-    """Does nothing: override what is wanted."""
+    """Does nothing: override what is wanted.
+
+    What :meth:`state_dict` saves is restored after :meth:`begin`, so that a cut run goes on where it was.
+    """
 
     metrics: tuple[str, ...] = ()  # the keys that it adds to a window's metrics: columns of metrics.csv
 

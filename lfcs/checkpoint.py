@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -22,6 +25,10 @@ FORMAT = "lfcs-checkpoint-1"
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """Replace arrays and tensors in a tree by references; dictionaries become pairs, so that keys keep their type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        raise TypeError("a checkpoint cannot hold an array of objects")
     if isinstance(value, torch.Tensor | np.ndarray):
         name = f"a{len(arrays)}"
         if isinstance(value, torch.Tensor):
@@ -30,6 +37,8 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         arrays[name] = value
         return {"array": name}
     if isinstance(value, dict):
+        if odd := [k for k in value if not isinstance(k, str | int | float | bool | None)]:
+            raise TypeError(f"a checkpoint cannot hold the key {odd[0]!r}")
         return {"dict": [[k, _pack(v, arrays)] for k, v in value.items()]}
     if isinstance(value, list | tuple):
         return {"list": [_pack(v, arrays) for v in value]}
@@ -57,20 +66,41 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (nested dicts and lists of tensors, arrays and plain values): either whole or not at all."""
     arrays: dict[str, np.ndarray] = {}
     tree = json.dumps({"format": FORMAT, "state": _pack(state, arrays)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
+    with whole(path) as file:
         np.savez(file, tree=np.frombuffer(tree.encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that becomes ``path`` when all is written, and leaves nothing behind when something fails.
+
+    Folders on the way are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # nobody else's
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write plain values as JSON: either whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=2) + "\n")
-    temporary.replace(path)
+    """Write plain values as JSON, numbers of NumPy among them: either whole or not at all."""
+    text = json.dumps(data, indent=2, default=lambda value: value.item())
+    with whole(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def with_ending(path: str | Path, ending: str = ".npz") -> Path:
+    """Return a path that ends in ``ending``. Raises UserError on one without a name."""
+    path = Path(path)
+    if not path.name:
+        raise UserError(f"{str(path)!r} is not the name of a file")
+    return path if path.name.endswith(ending) else path.with_name(path.name + ending)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:

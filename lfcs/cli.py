@@ -76,7 +76,7 @@ def _train(args: argparse.Namespace) -> None:
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
-    _run(run.begin(config, args.run_dir or run.new_run_dir(config)))
+    _run(run.begin(config, args.run_dir))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -105,7 +105,7 @@ def _resume(args: argparse.Namespace) -> None:
     config = run.load_config(args.run)
     if (args.run / "summary.json").exists():
         print(f"{args.run} is already finished")
-        report(json.loads((args.run / "summary.json").read_text()), args.run)
+        report(run.read_summary(args.run), args.run)
         return
     trainer = run.proceed(args.run)
     print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {config.steps:,}")
@@ -115,6 +115,8 @@ def _resume(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from lfcs.study import benchmark
 
+    if args.threads < 1:
+        raise UserError(f"--threads must be at least 1, got {args.threads}")
     benchmark.run(args.quick, args.threads, args.out)
 
 

@@ -121,6 +121,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "seed"):
+            if hasattr(getattr(self, name), "item"):
+                object.__setattr__(self, name, getattr(self, name).item())  # a number of NumPy
             if type(getattr(self, name)) is not int:
                 raise UserError(f"{name} wants a whole number, got {getattr(self, name)!r}")
         if self.steps < 1:
@@ -188,6 +190,10 @@ def _checked(key: str, value: Any, kind: type, meta: dict[str, Any]) -> Any:
             value = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
         except (ValueError, KeyError):
             raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}") from None
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()  # a number of NumPy
+    if kind is str and type(value) is int:
+        value = str(value)  # a number of workers
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):

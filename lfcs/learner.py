@@ -79,16 +79,20 @@ class Learner:
         """
         if window is current:
             return window, self.look(window)
-        if self.burn_in:
-            first = slice(0, self.burn_in)
-            states = self.update.engine.run(window.x[first], window.state, window.reset[first]).states
-            window = after(window, self.burn_in, states.at(-1))
+        old, window = window, self._burnt_in(window, self.update.engine)
         view = self.look(window)
         if not self.agent.decoupled:
             return window, view
-        params, logp = self._reference(window)
+        params, logp = self._reference(self._burnt_in(old, self.reference))
         stale = rules.ratio(logp, window.logp_ref)
         return dataclasses.replace(window, params=params, logp_ref=logp, stale=stale), view
+
+    def _burnt_in(self, window: Trajectory, engine: Engine) -> Trajectory:
+        """Return an older window without its first steps, from the state in which they leave an engine's network."""
+        if not self.burn_in:
+            return window
+        first = slice(0, self.burn_in)
+        return after(window, self.burn_in, engine.run(window.x[first], window.state, window.reset[first]).states.at(-1))
 
     def look(self, traj: Trajectory) -> View:
         """Return the new policy's view of a window, without learning."""
@@ -115,20 +119,20 @@ class Learner:
         self.past.begin(state)
         return self.past
 
-    def _chunks(self, traj: Trajectory, engine: Engine) -> Iterator[tuple[slice, Steps]]:
+    def _chunks(self, traj: Trajectory, engine: Engine, differentiable: bool = False) -> Iterator[tuple[slice, Steps]]:
         """Run a network over a window chunk by chunk: yields its steps and what they gave."""
         past = self._recent(traj.state)
         for start in range(0, len(traj.action), self.rule.tau_f):
             chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
             ticks = (chunk.stop - start) * self.ticks
-            yield chunk, past.extended(engine, traj.x[chunk], traj.reset[chunk], ticks)
+            yield chunk, past.extended(engine, traj.x[chunk], traj.reset[chunk], ticks, differentiable)
 
     def _pass(self, traj: Trajectory, credit: Credit) -> tuple[Record, View]:
         """One pass in order of time, an update from each chunk; returns what it saw and the view that it gave."""
         update = self.update
         before, reset = update.network.readout.clone(), update.by_tick(traj.reset)
         saw: dict[str, list[Tensor]] = {k: [] for k in ("value", "bootstrap", "rho", "entropy", "rate", "norm")}
-        for chunk, seen in self._chunks(traj, update.engine):
+        for chunk, seen in self._chunks(traj, update.engine, differentiable=True):
             saw["bootstrap"].append(update.bootstraps(traj, chunk, seen))
             since = chunk.stop * self.ticks - len(seen.states.data)
             own = seen.states.spk[-len(seen.value) * self.ticks :]
@@ -143,7 +147,7 @@ class Learner:
         rate, norm = torch.stack(saw["rate"]), torch.stack(saw["norm"])
         change = (update.network.readout - before).norm()
         record = Record(value, rho, entropy, rate, norm, change, credit.target, torch.zeros_like(change))
-        return record, View(value, bootstrap, rho if traj.stale is None else rho * traj.stale)
+        return record, View(value, bootstrap, rho)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state."""

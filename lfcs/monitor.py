@@ -30,10 +30,11 @@ class Monitor(Callback):
         self.columns, start, rows = trainer.columns, trainer.env_steps, []
         if start:
             with open(self.path, newline="") as file:
-                header, *found = list(csv.reader(file))
+                header, *found = list(csv.reader(file)) or [[]]
             if header != ["step", *self.columns]:
-                raise UserError(f"{self.path} has other columns than this run: resume it with the same callbacks")
-            rows = [row for row in found if int(row[0]) <= start]
+                raise UserError(f"{self.path} is damaged, or has other columns than this run")
+            complete = [row for row in found if len(row) == len(header) and row[0].isdecimal()]
+            rows = [row for row in complete if int(row[0]) <= start]
         temporary = self.path.with_suffix(".tmp")
         with open(temporary, "w", newline="") as file:
             csv.writer(file).writerows([["step", *self.columns], *rows])
@@ -41,10 +42,10 @@ class Monitor(Callback):
         self.writer = SummaryWriter(str(self.run_dir), purge_step=start + 1 if start else None)
 
     def window(self, trainer: Running, metrics: dict[str, float]) -> None:
-        """Record a window. Raises KeyError on a key without a column."""
+        """Record a window. Raises UserError on a key without a column."""
         unknown = metrics.keys() - set(self.columns)
         if unknown:
-            raise KeyError(f"metrics without a column: {sorted(unknown)}; declare them in a callback's ``metrics``")
+            raise UserError(f"metrics without a column: {sorted(unknown)}; declare them in a callback's ``metrics``")
         step = trainer.env_steps
         present = {k: v for k, v in metrics.items() if not math.isnan(v)}
         with open(self.path, "a", newline="") as file:

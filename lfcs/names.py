@@ -17,8 +17,9 @@ def import_module(name: str, what: str) -> Any:
         sys.path.append(os.getcwd())
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"cannot import {name!r} for {what}: {error}") from None
+    except Exception as error:  # whatever a user's module does when it is imported
+        where = f" ({type(error).__name__})" if not isinstance(error, ImportError) else ""
+        raise UserError(f"cannot import {name!r} for {what}: {' '.join(str(error).split())}{where}") from error
 
 
 def lookup(name: str, table: Mapping[str, Any], kind: str) -> Any:
@@ -46,4 +47,5 @@ def lookup(name: str, table: Mapping[str, Any], kind: str) -> Any:
 def name_of(thing: Any, table: Mapping[str, Any]) -> str:
     """Return the name by which :func:`lookup` finds ``thing``."""
     known = (name for name, entry in table.items() if entry is thing)
-    return next(known, f"{thing.__module__}:{thing.__qualname__}")
+    own = thing if hasattr(thing, "__qualname__") else type(thing)  # a partial, say
+    return next(known, f"{own.__module__}:{own.__qualname__}")

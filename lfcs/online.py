@@ -43,7 +43,7 @@ class OnlineLearner:
         update.schedule(left)
         self.past = self.past or self._begin(traj.state, traj.reset)
         steps, before = len(traj.action), update.network.readout.clone()
-        seen = self.past.extended(update.engine, traj.x, traj.reset, steps * update.ticks)
+        seen = self.past.extended(update.engine, traj.x, traj.reset, steps * update.ticks, differentiable=True)
         states, value = seen.states, seen.value
         self.resets = torch.cat((self.resets, update.by_tick(traj.reset)))[-len(states.data) :]
         rate = update.follow_rate(states.spk[-steps * update.ticks :])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +108,12 @@ class Policy:
         obs = np.asarray(obs)
         single = obs.shape == shape
         batch = obs[None] if single else obs
-        if batch.shape[1:] != shape:
+        if batch.shape[1:] != shape or not len(batch):
             raise ValueError(f"observations have shape {obs.shape}, expected {shape} or a batch of them")
+        if not np.isfinite(batch).all():
+            raise ValueError("an observation is not finite")
+        if state is not None and len(state[0]) != len(batch):
+            raise ValueError(f"the state is of {len(state[0])} environments, the observations of {len(batch)}")
         network = self.network
         before = network.initial_state(len(batch)) if state is None else network.state_of(np.asarray(state[0]))
         starts = np.zeros(len(batch), dtype=bool) if episode_start is None else np.array(episode_start, bool, ndmin=1)
@@ -138,16 +141,20 @@ class Policy:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore weights and statistics. Raises ValueError where they are those of another network or encoder."""
-        mine = copy.deepcopy(self.state_dict())
-        for key in ("head", "network", "encoder"):
-            if mine[key] != saved[key]:
+        mine: dict[str, Any] = {"head": head_name(self.head)}
+        mine |= {"network": dataclasses.asdict(self.network.config), "encoder": dataclasses.asdict(self.encoder.config)}
+        for key, value in mine.items():
+            if value != saved[key]:
                 raise ValueError(f"its {key} is {saved[key]}")
+        for key in ("observation_space", "action_space"):
+            if unpack_space(saved[key]) != getattr(self, key):
+                raise ValueError(f"its {key.replace('_', ' ')} is {unpack_space(saved[key])}")
         self.network.load_state_dict(saved["weights"])
         self.encoder.load_state_dict(saved["statistics"])
 
     def save(self, path: str | Path) -> Path:
         """Write the policy into one file, which :func:`lfcs.load` reads; return its path, ending in ``.npz``."""
-        path = Path(path).with_suffix(".npz")
+        path = checkpoint.with_ending(path)
         checkpoint.save(path, {"policy": self.state_dict()})
         return path
 

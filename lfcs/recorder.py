@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lfcs import checkpoint
 from lfcs.callbacks import Callback, Running
 from lfcs.errors import UserError
+from lfcs.evaluation import MAX_BATCH
 from lfcs.rollout import Moment
 
 WHERE = ("training", "greedy", "sampled")
@@ -25,21 +25,26 @@ class Recorder(Callback):
     ``membrane`` [T, N] (in thresholds), ``readout`` [T, N], ``trace`` [T, D + 1 + N] (presynaptic), ``params`` [T, K]
     of the head, ``value`` [T], ``action``, ``reward`` [T], and ``env_steps``, when it was recorded. State is that of a
     step's last tick. :meth:`save` writes them all into one file, keys ``0/spikes`` and so on, the oldest first; a run
-    writes ``recording.npz`` into its directory at its end. Raises ValueError on an unknown ``where``.
+    writes ``recording.npz`` into its directory at its end. Raises ValueError on an unknown ``where`` or a bad number.
     """
 
     def __init__(self, where: str = "greedy", keep: int = 4, steps: int = 1000, environment: int = 0) -> None:
         if where not in WHERE:
             raise ValueError(f"where must be one of {', '.join(WHERE)}, got {where!r}")
+        if keep < 1 or steps < 1 or environment < 0:
+            raise ValueError("keep and steps must be at least 1, environment at least 0")
         self.where, self.steps, self.environment = where, steps, environment
         self.episodes: deque[dict[str, np.ndarray]] = deque(maxlen=keep)
         self.open: dict[str, list[np.ndarray]] = {}
         self.waiting = False  # an evaluation's first episode has been recorded
 
     def begin(self, trainer: Running) -> None:
-        """See :class:`Callback`."""
-        if self.where == "training" and self.environment >= trainer.config.train.num_envs:
-            raise UserError(f"Recorder: there is no environment {self.environment} of {trainer.config.train.num_envs}")
+        """Start with nothing."""
+        count = trainer.config.train.num_envs if self.where == "training" else MAX_BATCH
+        if self.environment >= count:
+            raise UserError(f"Recorder: there is no environment {self.environment} of {count}")
+        self.episodes.clear()
+        self.open, self.waiting = {}, False
 
     def acted(self, trainer: Running, where: str, moment: Moment) -> None:
         """See :class:`Callback`."""
@@ -86,12 +91,10 @@ class Recorder(Callback):
 
     def save(self, path: str | Path) -> Path:
         """Write all episodes into one file, either whole or not at all; return its path."""
-        path, memory = Path(path), io.BytesIO()
+        path = checkpoint.with_ending(path)
         arrays: dict[str, Any] = {f"{i}/{k}": v for i, e in enumerate(self.episodes) for k, v in e.items()}
-        np.savez_compressed(memory, **arrays)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(memory.getvalue())
-        os.replace(temporary, path)
+        with checkpoint.whole(path) as file:
+            np.savez_compressed(file, **arrays)
         return path
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -30,7 +31,7 @@ from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import lookup, name_of
 from lfcs.policy import Policy, network_of, unpack_space
-from lfcs.trainer import Trainer, stream_seed
+from lfcs.trainer import Trainer, set_device, stream_seed
 from lfcs.verdict import Verdict
 
 MakeEnv = Callable[[], gymnasium.Env]
@@ -101,12 +102,16 @@ def make_trainer(
 
 
 def new_run_dir(config: Config) -> Path:
-    """Return a directory below ``runs/`` that is not there yet."""
+    """Make a new directory below ``runs/`` that no other run has, whoever starts at the same moment; return it."""
     env = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.env)
     agent = config.agent.replace(":", "-")
-    path = Path("runs") / f"{env}_{agent}_seed{config.seed}_{time.strftime('%Y%m%d-%H%M%S')}"
-    again = (path.with_name(f"{path.name}-{number}") for number in range(2, 1000))
-    return path if not path.exists() else next(p for p in again if not p.exists())
+    first = Path("runs") / f"{env}_{agent}_seed{config.seed}_{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
+    return path
 
 
 def standing(config: Config, run_dir: Path, callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
@@ -117,7 +122,7 @@ def standing(config: Config, run_dir: Path, callbacks: Sequence[Callback], progr
 
 def begin(
     config: Config,
-    run_dir: Path,
+    run_dir: Path | None = None,
     agent: type[Agent] | None = None,
     make_env: MakeEnv | None = None,
     callbacks: Sequence[Callback] = (),
@@ -125,19 +130,36 @@ def begin(
 ) -> Trainer:
     """Return the trainer of a new run, its directory made, its first checkpoint and its settings written.
 
-    Raises UserError if the directory already holds a run.
+    ``run_dir`` is by default a new one below ``runs/``. Raises UserError if the directory already holds a run.
     """
-    if (run_dir / "config.json").exists():  # before anything slow
+    if run_dir and (run_dir / "config.json").exists():  # before anything slow
         raise UserError(f"{run_dir} already holds a run: resume it or choose another directory")
-    standing_ = standing(config, run_dir, callbacks, progress)
-    trainer = make_trainer(config, agent, make_env, standing_, run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    claimed = None if run_dir else new_run_dir(config)
+    run_dir = run_dir or claimed
+    assert run_dir is not None
+    try:
+        trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
+    except BaseException:
+        if claimed:
+            claimed.rmdir()
+        raise
     versions = {name: metadata.version(name) for name in ("torch", "snntorch", "gymnasium", "numpy")}
     versions |= {"lfcs": __version__, "python": platform.python_version()}
-    trainer.rollout.refresh(stream_seed(config.seed, "environments"))
-    Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
-    checkpoint.write_json(run_dir / "config.json", config.to_dict() | {"versions": versions})
+    with closed_on_error(trainer):
+        trainer.rollout.refresh(stream_seed(config.seed, "environments"))
+        Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
+        checkpoint.write_json(run_dir / "config.json", config.to_dict() | {"versions": versions})
     return trainer
+
+
+@contextmanager
+def closed_on_error(trainer: Trainer) -> Iterator[None]:
+    """Close a trainer where what is done with it fails."""
+    try:
+        yield
+    except BaseException:
+        trainer.close()
+        raise
 
 
 def proceed(
@@ -150,7 +172,8 @@ def proceed(
     """Return the trainer of a run, restored from its newest checkpoint. Raises UserError if there is none."""
     config = load_config(run_dir, agent)
     trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
-    trainer.load_state_dict(checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), trainer.device))
+    with closed_on_error(trainer):
+        trainer.load_state_dict(checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), trainer.device))
     return trainer
 
 
@@ -180,6 +203,14 @@ def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
         return Config.from_dict({key: value for key, value in data.items() if key != "versions"}, rule.Options)
     except (AttributeError, TypeError, KeyError):
         raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Read the summary of a finished run. Raises UserError on a damaged one."""
+    try:
+        return dict(json.loads((run_dir / "summary.json").read_text()))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError):
+        raise UserError(f"{run_dir / 'summary.json'} is damaged: remove it, and resuming writes it again") from None
 
 
 @dataclass
@@ -233,14 +264,16 @@ def train(
     experiment for ``env``, its tuned settings are used unless ``tuned`` is false. Environments run in this process
     unless ``train.env_workers`` asks for workers. Raises UserError, one line, on anything that the user can mend.
     """
-    flat = dict(settings or {}) | flattened(sections)
+    if not isinstance(env, str) and (isinstance(env, gymnasium.Env) or not callable(env)):
+        raise UserError(f"env wants an id, a class or a function that makes an environment, got {env!r}")
+    flat = _given(settings, callbacks) | flattened(sections)
     name = env if isinstance(env, str) else name_of(env, {})
     experiment = experiments.find(env) if isinstance(env, str) and tuned else None
     name = experiment["env"] if experiment else name
     config = build_config(name, agent, steps, seed, device, engine, flat, experiment)
     rule = agent if isinstance(agent, type) else None
     made = None if isinstance(env, str) else env
-    trainer = begin(config, Path(run_dir or new_run_dir(config)), rule, made, callbacks, progress)
+    trainer = begin(config, Path(run_dir) if run_dir else None, rule, made, callbacks, progress)
     return _finished(trainer)
 
 
@@ -258,19 +291,20 @@ def resume(
     is no run, or where they differ.
     """
     path = Path(path)
+    _given(None, callbacks)
     if (path / "summary.json").exists():
-        return Run(path, load_config(path, agent), json.loads((path / "summary.json").read_text()))
+        return Run(path, load_config(path, agent), read_summary(path))
     return _finished(proceed(path, agent, env, callbacks, progress))
 
 
 def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndarray], int]:
     """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps."""
+    if seed < 0:
+        raise UserError(f"--seed must be at least 0, got {seed}")
     config = load_config(run_dir)
-    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device(config.device))
-    policy, seeded = (
-        revive(saved["policy"], torch.device(config.device), config.engine),
-        stream_seed(seed, "evaluation"),
-    )
+    device = set_device(config.device, config.train.threads)
+    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
+    policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
     with closing(envs.make_vec(config.env, MAX_BATCH)) as vec:
         found = {
             name: play(policy.seeded(seeded), vec, episodes, seeded, greedy)[0]
@@ -283,6 +317,15 @@ def _finished(trainer: Trainer) -> Run:
     summary = complete(trainer)
     assert trainer.run_dir is not None
     return Run(trainer.run_dir, trainer.config, summary)
+
+
+def _given(settings: Any, callbacks: Any) -> dict[str, Any]:
+    """Return settings. Raises UserError unless they are a dictionary and callbacks are a list of callbacks."""
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UserError(f"settings wants a dictionary, got {settings!r}")
+    if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
+        raise UserError(f"callbacks wants a list of lfcs.Callback, each made, got {callbacks!r}")
+    return dict(settings or {})
 
 
 def flattened(sections: dict[str, Any]) -> dict[str, Any]:
@@ -298,7 +341,7 @@ def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy
 
     It acts without its environment being installed. Raises UserError if there is none, or it is damaged.
     """
-    path, on = Path(path), torch.device(device)
+    path, on = Path(path), set_device(device, torch.get_num_threads())
     if not path.exists():
         raise UserError(f"no run and no policy at {path}")
     saved = checkpoint.load(checkpoint.latest(path / "checkpoints") if path.is_dir() else path, on)

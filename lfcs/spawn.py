@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
+
+LOCK = RLock()
 
 
 @contextmanager
@@ -14,10 +17,11 @@ def main_not_run_again() -> Iterator[None]:
 
     What they run must be importable, or be sent to them whole.
     """
-    main: dict[str, Any] = sys.modules["__main__"].__dict__
-    kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        main.update(kept)
+    with LOCK:  # one thread at a time: the module is everybody's
+        main: dict[str, Any] = sys.modules["__main__"].__dict__
+        kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+        main["__spec__"] = None
+        try:
+            yield
+        finally:
+            main.update(kept)

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,18 @@ class Trainer:
         run_dir: Path | None = None,
     ) -> None:
         self.config, self.callbacks, self.run_dir = config, list(callbacks), run_dir
+        self.threads = torch.get_num_threads()  # to be given back
         self.device = set_device(config.device, config.train.threads)
-        self.eval_envs = make_vec(evaluation.MAX_BATCH)
-        self.envs = make_vec(config.train.num_envs)
         agent = make_agent(config.rule, config.options)
-        self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
-        self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
-        self.learner = self._make_learner(agent)
+        with ExitStack() as made:  # whatever fails, no worker stays behind
+            self.eval_envs = make_vec(evaluation.MAX_BATCH)
+            made.callback(self.eval_envs.close)
+            self.envs = make_vec(config.train.num_envs)
+            made.callback(self.envs.close)
+            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
+            self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
+            self.learner = self._make_learner(agent)
+            made.pop_all()
         self.rollout = Rollout(self.envs, self.policy)
         self.columns = [*rollout.METRICS, *evaluation.METRICS, *TIMES, *update.METRICS, *agent.metrics]
         self.columns += [key for callback in self.callbacks for key in callback.metrics]
@@ -78,6 +84,9 @@ class Trainer:
         self.seconds = 0.0
         self.interrupted = False
         self.stopped: str | None = None  # why the run ended before its last step
+        # what callbacks have in a checkpoint: nothing before they have begun, then what was restored or their own
+        self.begun = False
+        self.restored: list[Any] = [[type(c).__name__, None] for c in self.callbacks]
 
     def _generator(self, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device).manual_seed(stream_seed(self.config.seed, stream))
@@ -116,7 +125,7 @@ class Trainer:
         return self.env_steps // every > self.before // every
 
     def stop(self, why: str) -> None:
-        """End the run after this window, as if its steps were done."""
+        """End the run after this window; the policy that acts, as it was evaluated, is the final one."""
         self.stopped = why
 
     def interrupt(self) -> None:
@@ -138,7 +147,7 @@ class Trainer:
         Raises Interrupted after :meth:`interrupt`, and Diverged on a gradient that is not finite.
         """
         try:
-            self.tell("begin")
+            self._begin()
             while not self.done:
                 metrics = self._timed_window()
                 if self.crossed(self.config.train.eval_every):
@@ -156,12 +165,22 @@ class Trainer:
         finally:
             self.close()
 
+    def _begin(self) -> None:
+        """Tell callbacks of the begin, then give them the state that a checkpoint had of them."""
+        self.tell("begin")
+        for callback, (_, state) in zip(self.callbacks, self.restored, strict=True):
+            if state is not None:
+                callback.load_state_dict(state)
+        self.begun = True
+
     def close(self) -> None:
-        """Stop environments and their workers, and close what callbacks hold open."""
-        for callback in self.callbacks:
-            callback.close()
-        self.envs.close()
-        self.eval_envs.close()
+        """Stop environments and their workers, close what callbacks hold open, give the threads back."""
+        torch.set_num_threads(self.threads)
+        with ExitStack() as stack:
+            stack.callback(self.envs.close)
+            stack.callback(self.eval_envs.close)
+            for callback in self.callbacks:
+                stack.callback(callback.close)
 
     def refresh(self) -> None:
         """Start all environments from a seed of this step, so that what a checkpoint must replay stays short."""
@@ -170,7 +189,7 @@ class Trainer:
     def window(self) -> dict[str, float]:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
-        The last window is cut to end at the run's number of steps, and always ends with a copy. Returns its metrics.
+        The last window is cut to end at the run's number of steps, and ends with a copy. Returns its metrics.
         Raises Diverged on a gradient that is not finite.
         """
         rule = self.config.rule
@@ -251,7 +270,7 @@ class Trainer:
             "policy": self.policy.state_dict(),
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
-            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
+            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks] if self.begun else self.restored,
             "since_sync": self.since_sync,
             "seconds": self.seconds,
             "stopped": self.stopped,
@@ -260,13 +279,18 @@ class Trainer:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state of the run. Raises UserError if it belongs to other settings or callbacks."""
         try:
+            wanted: list[str] = [name for name, _ in saved["callbacks"]]
+            given: list[str] = [name for name, _ in self.restored]
+            if wanted != given:
+                missing = [name for name in wanted if name not in given] or wanted
+                raise UserError(
+                    f"the run has callbacks of yours, {', '.join(missing)}: "
+                    "continue it with lfcs.resume(path, callbacks=[...]), the same in the same order"
+                )
             for part in ("policy", "learner", "rollout"):
                 getattr(self, part).load_state_dict(saved[part])
-            names = [name for name, _ in saved["callbacks"]]
-            if names != [type(c).__name__ for c in self.callbacks]:
-                raise ValueError(f"it has the callbacks {', '.join(names)}: give the same again")
-            for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
-                callback.load_state_dict(state)
+            self.restored = saved["callbacks"]
             self.since_sync, self.seconds, self.stopped = (saved[k] for k in ("since_sync", "seconds", "stopped"))
         except (KeyError, RuntimeError, ValueError) as error:
-            raise UserError(f"the checkpoint does not fit the run's settings: {str(error).splitlines()[0]}") from None
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"the checkpoint does not fit the run's settings: {why}") from None

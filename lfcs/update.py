@@ -82,9 +82,9 @@ class Update:
     ) -> None:
         self.rule, self.agent, self.network, self.head, self.engine = rule, agent, network, head, engine
         self.ticks = network.config.ticks
-        self.optimiser, self.rates = Adam([network.hidden, network.readout]), (rule.lr_hidden, rule.lr_readout)
+        self.optimiser, self.learning_rates = Adam([network.hidden, network.readout]), (rule.lr_hidden, rule.lr_readout)
         like, neurons = network.hidden, network.config.neurons
-        self.rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
+        self.firing_rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
         self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
         self.shares = torch.ones(head.size + 1, 1, dtype=like.dtype, device=like.device)
@@ -98,7 +98,7 @@ class Update:
         """
         rule = self.rule
         fall = rule.lr_final + (1.0 - rule.lr_final) * left
-        self.rates = rule.lr_hidden * fall, rule.lr_readout * fall
+        self.learning_rates = rule.lr_hidden * fall, rule.lr_readout * fall
         self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
 
     def credit(self, traj: Trajectory, view: View) -> Credit:
@@ -133,18 +133,18 @@ class Update:
         policy_error = self.agent.error(sample) + self.entropy_bonus * sample.judged.entropy_score
         mean = 1.0 / value_error.numel()
         error = torch.cat((policy_error, self.rule.value * value_error[..., None]), dim=-1).mul_(mean)
-        drive = rules.homeostasis(self.rate, self.rule.target_rate, mean * self.rule.homeostasis)
+        drive = rules.homeostasis(self.firing_rate, self.rule.target_rate, mean * self.rule.homeostasis)
         return self.engine.gradients(states, reset, error, self.feedback(), drive)
 
     def ascend(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """Take one clipped step along the gradients; return their norm."""
-        return self.optimiser.step(gradients, self.rates, self.rule.max_grad_norm)
+        return self.optimiser.step(gradients, self.learning_rates, self.rule.max_grad_norm)
 
     def follow_rate(self, spikes: Tensor) -> Tensor:
         """Low-pass each neuron's firing rate, r̄ ← d r̄ + (1 - d) mean z; returns the chunk's own rate [N]."""
         rate = spikes.mean((0, 1))
         decay = (1.0 - 1.0 / self.rule.rate_memory) ** len(spikes)
-        self.rate = torch.lerp(rate, self.rate, decay)
+        self.firing_rate = torch.lerp(rate, self.firing_rate, decay)
         return rate
 
     def by_tick(self, reset: Tensor) -> Tensor:
@@ -163,7 +163,9 @@ class Update:
         return out
 
     def metrics(self, record: Record) -> dict[str, float]:
-        """Return means over a pass; the one place that waits for the device.
+        """Return means over a pass, with ``replay.capacity`` of the window that was drawn for it.
+
+        It is the one place that waits for the device.
 
         ``approx_kl`` estimates KL(reference || new), ``approx_kl_max`` is its largest over the passes; ``ess`` is
         the effective sample size (Σρ)² / (n Σρ²); ``update_norm`` is the norm of the whole pass's change of the
@@ -191,14 +193,17 @@ class Update:
             "spikes/dead_fraction": (rate == 0).double().mean(),
         }
         out = {k: float(v) for k, v in (out | self.agent.measure(rho)).items()}
-        return out | {"train/weight_updates": float(self.optimiser.steps), "train/learning_rate": self.rates[1]}
+        return out | {
+            "train/weight_updates": float(self.optimiser.steps),
+            "train/learning_rate": self.learning_rates[1],
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "rate": self.rate,
+            "firing_rate": self.firing_rate,
             "random_feedback": self.random_feedback,
         }
 
@@ -206,4 +211,4 @@ class Update:
         """Restore the complete state."""
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.rate, self.random_feedback = saved["rate"], saved["random_feedback"]
+        self.firing_rate, self.random_feedback = saved["firing_rate"], saved["random_feedback"]

@@ -8,6 +8,7 @@ import torch
 from test_trainer import begin, comparable, proceed, run, same_state, without_times
 
 import lfcs
+from lfcs import checkpoint
 from lfcs import run as runs
 from lfcs.callbacks import Callback
 from lfcs.errors import Interrupted, UserError
@@ -90,7 +91,7 @@ def test_a_cut_run_goes_on_bit_by_bit_with_its_callbacks(tmp_path, cut):
 def test_a_run_with_callbacks_is_not_resumed_without_them(tmp_path):
     with pytest.raises(Interrupted):
         runs.complete(begin(tmp_path, callbacks=[Note(2)]))
-    with pytest.raises(UserError, match="it has the callbacks Verdict, Note, Monitor"):
+    with pytest.raises(UserError, match=r"callbacks of yours, Note: continue it with lfcs.resume\(path, callbacks="):
         proceed(tmp_path)
 
 
@@ -98,7 +99,7 @@ def test_metrics_without_a_column_are_said(tmp_path):
     class Undeclared(Note):
         metrics = ()
 
-    with pytest.raises(KeyError, match=r"without a column: \['note/windows'\]"):
+    with pytest.raises(UserError, match=r"without a column: \['note/windows'\]"):
         runs.complete(begin(tmp_path, callbacks=[Undeclared()]))
 
 
@@ -152,3 +153,52 @@ def test_a_recorder_of_training_takes_whole_episodes(tmp_path):
         runs.complete(begin(tmp_path / "b", callbacks=[Recorder("training", environment=3)]))
     with pytest.raises(ValueError, match="where must be one of"):
         Recorder("everywhere")
+
+
+class Late(Callback):
+    """Makes its state when the run begins."""
+
+    metrics = ("late/windows",)
+
+    def __init__(self, cut=None):
+        self.cut = cut
+
+    def begin(self, trainer):
+        self.windows = 0
+
+    def window(self, trainer, metrics):
+        self.windows += 1
+        metrics["late/windows"] = self.windows
+        if self.windows == self.cut:
+            trainer.interrupt()
+
+    def end(self, trainer, summary):
+        summary["windows"] = np.int64(self.windows)
+
+    def state_dict(self):
+        return {"windows": np.int64(self.windows)}
+
+    def load_state_dict(self, saved):
+        self.windows = saved["windows"]
+
+
+def test_state_that_is_made_at_the_begin_goes_on_too(tmp_path):
+    with pytest.raises(Interrupted):
+        runs.complete(begin(tmp_path, callbacks=[Late(2)]))
+    summary = runs.complete(proceed(tmp_path, [Late()]))
+    assert [row["late/windows"] for row in read_metrics(tmp_path)] == [*range(1, 43)] and summary["windows"] == 42
+
+
+def test_a_recorder_starts_every_run_with_nothing(tmp_path):
+    recorder = Recorder()
+    for name, neurons in (("a", 8), ("b", 12)):
+        trainer = begin(tmp_path / name, steps=100, callbacks=[recorder], **{"network.neurons": neurons})
+        runs.complete(trainer)
+        assert [e["spikes"].shape[1] for e in recorder.episodes] == [neurons]
+
+
+@pytest.mark.parametrize("state", [{("a", 1): 2}, {"x": np.array([None])}, {"x": object()}])
+def test_state_that_cannot_be_read_back_is_not_written(tmp_path, state):
+    with pytest.raises(TypeError, match="a checkpoint cannot hold"):
+        checkpoint.save(tmp_path / "a.npz", state)
+    assert not list(tmp_path.iterdir())

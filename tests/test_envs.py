@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 
 import gymnasium
@@ -120,8 +121,9 @@ def test_workers_step_the_same_environments():
             assert np.array_equal(a, b) and a.dtype == b.dtype
         for row in np.flatnonzero(one[2] | one[3]):
             assert np.array_equal(infos["final_obs"][row], other_infos["final_obs"][row])
-    with pytest.raises(RuntimeError, match="no button 0"):
+    with pytest.raises(UserError, match="an environment failed in its worker: ValueError: no button 0") as raised:
         spread.step(actions[0] * 0)
+    assert "\n" not in str(raised.value) and "Traceback" in str(raised.value.__cause__)
     spread.close()
     assert not any(process.is_alive() for process in spread._processes)
     with pytest.raises(UserError, match="must be auto, 0 or more"):
@@ -207,3 +209,19 @@ def test_an_encoder_from_outside_is_found_by_name(tmp_path):
     run = lfcs.train("CartPole-v1", steps=200, settings=settings, tuned=False, run_dir=tmp_path / "run")
     encoder = lfcs.load(run.path).encoder
     assert isinstance(encoder, Signs) and encoder.encode(np.array([[0.5, -2.0, 0.0, 3.0]])).tolist() == [[1, -1, 0, 1]]
+
+
+def test_no_worker_stays_behind_where_a_run_cannot_begin(tmp_path):
+    before = set(multiprocessing.active_children())
+    for env in ("toys:Continuous-v0", toys.Forgetful):
+        with pytest.raises(UserError):
+            given = {"settings": {"train.env_workers": 2, "network.neurons": 8}, "run_dir": tmp_path / str(env)[:9]}
+            lfcs.train(env, steps=20, callbacks=[Cut()], **given)
+    assert set(multiprocessing.active_children()) <= before
+
+
+class Cut(lfcs.Callback):
+    """Cannot begin."""
+
+    def begin(self, trainer):
+        raise UserError("not today")

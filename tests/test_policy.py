@@ -74,7 +74,7 @@ def test_wrong_shapes_are_refused(run):
     for obs in (np.zeros(4), np.zeros((2, 4)), np.zeros((2, 2, 3))):
         with pytest.raises(ValueError, match="observations have shape"):
             run.policy.predict(obs)
-    with pytest.raises(ValueError, match="state"):
+    with pytest.raises(ValueError, match="the state is of 3 environments, the observations of 2"):
         run.policy.predict(np.zeros((2, 3)), run.policy.predict(np.zeros((3, 3)))[1])
 
 
@@ -162,3 +162,20 @@ def test_importing_is_quick_and_the_help_is_a_front_page():
     assert set(lfcs.__all__) <= set(dir(lfcs)) and Path(lfcs.__file__).exists()
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         lfcs.trian  # noqa: B018
+
+
+def test_names_of_files_are_kept_and_nothing_beside_them_is_touched(run, tmp_path):
+    (tmp_path / "a.tmp").write_text("mine")
+    names = ["a", "a_lr0.5", "a_lr0.25", "a.pt", "b.npz"]
+    paths = [run.policy.save(tmp_path / name).name for name in names]
+    assert paths == ["a.npz", "a_lr0.5.npz", "a_lr0.25.npz", "a.pt.npz", "b.npz"]
+    assert {p.name for p in tmp_path.iterdir()} == {*paths, "a.tmp"} and (tmp_path / "a.tmp").read_text() == "mine"
+    with pytest.raises(UserError, match="is not the name of a file"):
+        run.policy.save(".")
+
+
+def test_numbers_that_are_none_are_refused(run):
+    with pytest.raises(ValueError, match="not finite"):
+        run.policy.predict(np.array([np.nan, 0.0, 0.0]))
+    with pytest.raises(ValueError, match="or a batch of them"):
+        run.policy.predict(np.zeros((0, 3)))

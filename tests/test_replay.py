@@ -83,17 +83,21 @@ def older(trainer, windows=4):
 
 
 def test_the_ratio_of_an_older_window_is_to_the_reference_of_now():
-    trainer = small_trainer(replay__capacity=8, rule__replays=3, rule__lr_readout=0.05)
-    old, learner = older(trainer)
+    settings = {"replay__capacity": 8, "rule__replays": 3, "rule__lr_readout": 0.05, "rule__tau_s": 24}
+    for burn_in in (0, 5):
+        trainer = small_trainer(replay__burn_in=burn_in, **settings)
+        old, learner = older(trainer, windows=5)  # so that the new policy has left the reference
+        window, view = learner.drawn(old, trainer.rollout.collect(12))
+        acted, action = old.logp_ref[burn_in:], old.action[burn_in:]
+        reference, new = (
+            trainer.head.log_prob(engine.run(old.x, old.state, old.reset).params[burn_in:], action)
+            for engine in (trainer.engine, learner.update.engine)
+        )
+        assert_close(window.logp_ref, reference)
+        assert_close(window.stale, (reference - acted).exp())
+        assert_close(view.rho, (new - acted).exp())
+        assert (window.stale - 1.0).abs().max() > 0.05 and (new - reference).abs().max() > 0.01
     current = trainer.rollout.collect(12)
-    window, view = learner.drawn(old, current)
-    acted, new = old.logp_ref, learner.look(old).rho  # π_new/π_acting
-    states = trainer.engine.run(old.x, old.state, old.reset)
-    reference = trainer.head.log_prob(states.params, old.action)
-    assert_close(window.logp_ref, reference)
-    assert_close(window.stale, (reference - acted).exp())
-    assert_close(view.rho, new)
-    assert (window.stale - 1.0).abs().max() > 0.05
     single = small_trainer(replay__capacity=8, rule__replays=3, rule__lr_readout=0.05, agent__decouple=False)
     old, learner = older(single)
     assert learner.drawn(old, current)[0] is old

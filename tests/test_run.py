@@ -10,6 +10,7 @@ import threading
 import gymnasium
 import numpy as np
 import pytest
+import torch
 import toys
 from torch import Tensor
 
@@ -22,6 +23,9 @@ SMALL = {
     "network.neurons": 8, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10, "train.final_episodes": 3,
     "train.eval_every": 100,
 }  # fmt: skip
+
+
+ONE = toys.Guess()
 
 
 class Halved(Importance):
@@ -75,6 +79,13 @@ def test_what_is_wrong_is_one_line(tmp_path):
         ({"agent": "bptt-ppo", "settings": {"rule.tail": 3}}, "bptt-ppo stands for rule.tail=0; it cannot be 3"),
         ({"agent": {"eps": 0.1}}, "agent wants a name or a subclass of lfcs.Agent, got {'eps': 0.1}"),
         ({"agent": "toys:"}, "is not of the form package.module:Name"),
+        ({"env": toys.Guess()}, "env wants an id, a class or a function that makes an environment, got"),
+        ({"env": None}, "env wants an id, a class or a function"),
+        ({"env": lambda: None}, "env made None, which is not a gymnasium environment"),
+        ({"env": lambda: ONE}, "env returned the same environment twice"),
+        ({"settings": [1]}, r"settings wants a dictionary, got \[1\]"),
+        ({"callbacks": lfcs.StopAt(3)}, "callbacks wants a list of lfcs.Callback"),
+        ({"callbacks": [lfcs.Recorder]}, "callbacks wants a list of lfcs.Callback, each made"),
         ({"seed": "a"}, "seed wants a whole number, got 'a'"),
         ({"steps": 1e3}, "steps wants a whole number, got 1000.0"),
         ({"network": {"neuron": "toys:Guess"}}, "neuron 'toys:Guess' is not a neuron model"),
@@ -85,6 +96,20 @@ def test_what_is_wrong_is_one_line(tmp_path):
             train(tmp_path, **given)
         assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = build_config("x", steps=np.int64(5), seed=np.int32(2), overrides={"rule.gamma": np.float32(0.5)})
+    assert (config.steps, config.seed, config.rule.gamma) == (5, 2, 0.5) and type(config.steps) is int
+
+
+def test_training_leaves_the_threads_as_they_were(tmp_path):
+    torch.set_num_threads(2)
+    try:
+        train(tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_what_a_rule_stands_for_may_be_said_again():
@@ -103,6 +128,7 @@ def test_training_works_in_a_thread(tmp_path):
 
 
 SCRIPT = """
+import threading
 import gymnasium, numpy as np
 import lfcs
 
@@ -129,6 +155,10 @@ for env in ("Arrow-v0", Arrow, lambda: Arrow()):
         run = lfcs.train(env, steps=200, settings=small | {"train.env_workers": workers})
         scores.add((run.summary["mean_return"], run.summary["mean_return_sampled"]))
     print(len(scores))
+given = {"steps": 100, "settings": small | {"train.env_workers": 2}}
+threads = [threading.Thread(target=lfcs.train, args=(Arrow,), kwargs=given) for _ in range(3)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+print("done")
 """
 
 
@@ -137,7 +167,7 @@ def test_a_plain_script_needs_no_main_guard_and_workers_know_its_environments(tm
     path.write_text(SCRIPT.replace("SMALL", repr(SMALL)))
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["once", "1", "1", "1"] and "Traceback" not in done.stderr
+    assert done.stdout.split() == ["once", "1", "1", "1", "done"] and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("foreign", ["package", "module"])
@@ -175,6 +205,15 @@ def test_a_run_goes_on_from_python_with_its_objects(tmp_path):
 
 def test_directories_of_runs_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    paths = [lfcs.train("toys:Guess-v0", steps=20, settings=SMALL).path for _ in range(3)]
-    assert len(set(paths)) == 3 and all(path.parent.name == "runs" for path in paths)
+    found = []
+    train_ = lambda: found.append(lfcs.train("toys:Guess-v0", steps=20, settings=SMALL).path)  # noqa: E731
+    threads = [threading.Thread(target=train_) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 4 and all(path.parent.name == "runs" for path in found)
+    with pytest.raises(UserError):
+        lfcs.train("Nothing-v0")
+    assert len(list((tmp_path / "runs").iterdir())) == 4  # what could not begin leaves nothing
     assert isinstance(gymnasium.spec("Guess-v0").entry_point, type)

@@ -27,11 +27,13 @@ class Steps(NamedTuple):
 class Engine(Protocol):
     """Advances and differentiates a network. Made after the network is on its device."""
 
-    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+    def run(
+        self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
+    ) -> Steps:
         """Run S steps with inputs ``x`` [S, B, D] from a state [B]; ``reset`` [S, B] clears a state before a step.
 
-        ``out`` is memory for the states, which may be part of a larger one. Raises ValueError on shapes that do not
-        fit.
+        ``out`` is memory for the states, which may be part of a larger one. ``differentiable`` says that
+        :meth:`gradients` of these steps will be asked for next. Raises ValueError on shapes that do not fit.
         """
 
     def gradients(
@@ -77,7 +79,9 @@ class TickwiseEngine(ABC):
         """Return the state one tick later, with input ``x`` [B, D]."""
 
     @torch.no_grad()
-    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+    def run(
+        self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
+    ) -> Steps:
         """See :meth:`Engine.run`."""
         states = []
         self.network.check(x, reset, state)

@@ -17,10 +17,12 @@ class BpttEngine(SnntorchEngine):
     All else is as in e-prop: the signal is the error through the feedback weights, and no gradient enters the past.
     """
 
-    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
-        """See :meth:`Engine.run`; where the states go to ``out``, their graph is kept for the gradients."""
-        if out is None:
-            return super().run(x, state, reset)
+    def run(
+        self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
+    ) -> Steps:
+        """See :meth:`Engine.run`; of ``differentiable`` steps the graph is kept for the gradients."""
+        if not differentiable:
+            return super().run(x, state, reset, out)
         self.network.check(x, reset, state)
         states = []
         with torch.enable_grad():
@@ -32,8 +34,10 @@ class BpttEngine(SnntorchEngine):
             by_tick = state.with_data(torch.stack(states))
             last = by_tick.at(slice(self.ticks - 1, None, self.ticks))
             self.readout = last.readout
-        out.copy_(by_tick.data.detach())
-        return Steps(state.with_data(out), *self.read(state.with_data(last.data.detach())))
+        seen = by_tick.data.detach()
+        if out is not None:
+            seen = out.copy_(seen)
+        return Steps(state.with_data(seen), *self.read(state.with_data(last.data.detach())))
 
     def gradients(
         self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor

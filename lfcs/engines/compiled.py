@@ -31,7 +31,9 @@ class CompiledEngine:
         # kept from call to call: fresh memory of this size costs more than the arithmetic on it
         self.hidden_gradient, self.scratch = torch.empty_like(network.hidden), np.empty(0, kind)
 
-    def run(self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None) -> Steps:
+    def run(
+        self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
+    ) -> Steps:
         """See :meth:`Engine.run`."""
         self.network.check(x, reset, state)
         (steps, batch), width = reset.shape, state.data.shape[1]

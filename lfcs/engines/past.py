@@ -23,7 +23,7 @@ class Past:
         """Forget everything but the state that comes before the next chunk."""
         self.start, self.filled = state, 0
 
-    def extended(self, engine: Engine, x: Tensor, reset: Tensor, ticks: int) -> Steps:
+    def extended(self, engine: Engine, x: Tensor, reset: Tensor, ticks: int, differentiable: bool = False) -> Steps:
         """Run a chunk of steps; return what it gave, with the states of up to ``tail`` ticks before it."""
         if self.filled + ticks > len(self.buffer):
             kept = min(self.filled, max(self.tail, 1))
@@ -31,6 +31,6 @@ class Past:
             self.filled = kept
         begin, self.filled = self.filled, self.filled + ticks
         state = self.start.with_data(self.buffer[begin - 1]) if begin else self.start
-        given = engine.run(x, state, reset, out=self.buffer[begin : self.filled])
+        given = engine.run(x, state, reset, self.buffer[begin : self.filled], differentiable)
         seen = self.buffer[max(0, begin - self.tail) : self.filled]
         return given._replace(states=self.start.with_data(seen))

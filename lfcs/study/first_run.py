@@ -14,7 +14,7 @@ from typing import Any
 from lfcs import experiments
 from lfcs.config import Config
 from lfcs.errors import guarded
-from lfcs.run import begin, build_config, complete, make_trainer, new_run_dir
+from lfcs.run import begin, build_config, complete, make_trainer
 
 
 def untrained(config: Config) -> dict[str, float]:
@@ -33,9 +33,9 @@ def compare(env: str, seed: int) -> None:
         config = build_config(env, agent, seed=seed, experiment=experiment)
         if not rows:
             rows["untrained"] = untrained(config)
-        run_dir = new_run_dir(config)
         print(f"{agent} on {config.env}, {config.steps:,} steps", flush=True)
-        rows[agent] = complete(begin(config, run_dir))
+        trainer = begin(config)
+        rows[agent] = complete(trainer)
     episodes = config.train.final_episodes
     print(f"\n{config.env}: return of the greedy policy over {episodes} episodes, seed {seed}")
     print(f"{'policy':<10} {'steps':>8} {'updates':>8} {'mean':>8} {'std':>7} {'seconds':>8}")
@@ -44,7 +44,7 @@ def compare(env: str, seed: int) -> None:
             f"{name:<10} {row.get('env_steps', 0):>8,} {row.get('weight_updates', 0):>8,}"
             f" {row['mean_return']:>8.2f} {row['std_return']:>7.2f} {row.get('seconds', 0.0):>8.0f}"
         )
-    print(f"\nrun directory: {run_dir}\nTensorBoard:   .venv/bin/lfcs watch runs")
+    print(f"\nrun directory: {trainer.run_dir}\nTensorBoard:   .venv/bin/lfcs watch runs")
 
 
 if __name__ == "__main__":
