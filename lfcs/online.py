@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lfcs import rules
 from lfcs.agent import Sample
 from lfcs.engines.past import Past
 from lfcs.network import NetState
@@ -48,15 +47,22 @@ class OnlineLearner:
         self.resets = torch.cat((self.resets, update.by_tick(traj.reset)))[-len(states.data) :]
         rate = update.follow_rate(states.spk[-steps * update.ticks :])
         whole = slice(0, steps)
-        rho = rules.ratio(update.head.log_prob(seen.params, traj.action), traj.logp_ref)
-        credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), rho))
+        unseen = torch.ones_like(value)  # no rule with an online form looks at a window's ratios before
+        credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), unseen))
         sample = update.sample(traj, whole, seen.params, credit)
         gradients = update.gradients(states, self.resets, sample, credit.target - value)
         norm = update.ascend(self._with_past(gradients, credit, traj))
         self._extend_traces(traj, states, sample)
-        change = (update.network.readout - before).norm()
-        entropy = sample.judged.entropy
-        return Record(value, rho, entropy, rate[None], norm[None], change, credit.target, kl_estimate(rho))
+        return Record(
+            value=value,
+            rho=sample.rho,
+            entropy=sample.judged.entropy,
+            rate=rate[None],
+            norm=norm[None],
+            change=(update.network.readout - before).norm(),
+            target=credit.target,
+            largest=kl_estimate(sample.rho),
+        )
 
     def _with_past(self, gradients: tuple[Tensor, ...], credit: Credit, traj: Trajectory) -> tuple[Tensor, ...]:
         """Add to the gradients, in place, what the traces from before the chunk make of its TD errors.

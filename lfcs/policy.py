@@ -75,7 +75,6 @@ class Policy:
         like = self.network.hidden
         return torch.from_numpy(self.encoder.encode(obs)).to(like.device, like.dtype)
 
-    @torch.no_grad()
     def act(self, obs: np.ndarray, state: NetState, reset: Tensor, greedy: bool = False) -> Acted:
         """Act on observations [B, ...] from a state [B], cleared where ``reset`` [B] is true."""
         x = self.encode(obs)
@@ -84,7 +83,6 @@ class Policy:
         action = self.head.greedy(params) if greedy else self.head.sample(params, self.generator)
         return Acted(x, seen.states.at(-1), params, seen.value[0], action)
 
-    @torch.no_grad()
     def look(self, x: Tensor, state: NetState) -> Steps:
         """Return what the network makes of one more input [B, D] after a state [B]."""
         no_reset = torch.zeros(1, len(x), dtype=torch.bool, device=x.device)

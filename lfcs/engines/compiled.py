@@ -69,7 +69,7 @@ class CompiledEngine:
 
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
         """See :meth:`Engine.post`."""
-        post, credit = np.empty((2, *reset.shape, self.neurons), self.dtype)
+        post, credit = np.empty((2, *reset.shape, self.neurons), self.dtype)  # credit is the gradients' alone
         given = *map(_array, (error, feedback, drive)), self.ticks, self.kappa, self.constants
         filtered, unused = np.zeros((reset.shape[1], self.neurons), self.dtype), np.empty_like(self.readout)
         self.loops.backward(0, _array(seen.data), _array(reset), *given, filtered, post, credit, unused)
