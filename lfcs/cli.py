@@ -65,14 +65,16 @@ def _run(trainer: Trainer) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from lfcs import experiments, run
+    from lfcs import configure, experiments, run
 
     experiment = args.experiment or experiments.find(args.env)
     env = experiment["env"] if experiment else args.env
     overrides = {"train.env_workers": args.env_workers or "auto"}
     overrides |= {"train.threads": args.threads} if args.threads else {}
     overrides |= dict(_pair(text) for text in args.set)
-    config = run.build_config(env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment)
+    config = configure.build_config(
+        env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment
+    )
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")

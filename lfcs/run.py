@@ -20,64 +20,21 @@ import torch
 
 from lfcs import __version__, checkpoint, envs, experiments
 from lfcs.agent import Agent
-from lfcs.agents import AGENTS
 from lfcs.callbacks import Callback, Checkpoints, Progress, Summary
-from lfcs.config import SECTIONS, Config, EncoderConfig, make_config, parse, settings
+from lfcs.config import Config, EncoderConfig
+from lfcs.configure import build_config, find_agent, flattened
 from lfcs.engines import make_engine
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH
 from lfcs.evaluation import evaluate as play
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
-from lfcs.names import lookup, name_of
+from lfcs.names import name_of
 from lfcs.policy import Policy, network_of, unpack_space
 from lfcs.trainer import Trainer, set_device, stream_seed
 from lfcs.verdict import Verdict
 
 MakeEnv = Callable[[], gymnasium.Env]
-
-
-def find_agent(name: str) -> type[Agent]:
-    """Return the learning rule with a name, or ``package.module:Class``. Raises UserError on an unknown one."""
-    found = lookup(name, AGENTS, "agent")
-    if not (isinstance(found, type) and issubclass(found, Agent)):
-        raise UserError(f"agent {name!r} is not a subclass of lfcs.Agent")
-    return found
-
-
-def build_config(
-    env: str,
-    agent: str | type[Agent] | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    engine: str = "fused",
-    overrides: dict[str, Any] | None = None,
-    experiment: dict[str, Any] | None = None,
-) -> Config:
-    """Layer the settings: defaults, the experiment's, what the agent stands for, the user's.
-
-    Raises UserError on an unknown agent or setting, or on one that contradicts the agent.
-    """
-    overrides, experiment = overrides or {}, experiment or {}
-    agent = agent or experiment.get("agent", "lf-cs")
-    rule = find_agent(agent) if isinstance(agent, str) else agent
-    if not (isinstance(rule, type) and issubclass(rule, Agent)):
-        raise UserError(f"agent wants a name or a subclass of lfcs.Agent, got {rule!r}; its options go to settings")
-    name = agent if isinstance(agent, str) else name_of(agent, AGENTS)
-    for key in overrides:
-        if key.startswith("agent.") and key not in settings(rule.Options):
-            own = ", ".join(k for k in settings(rule.Options) if k.startswith("agent.")) or "none"
-            raise UserError(f"agent {name} does not read {key}; options of its own: {own}")
-    flat = experiment.get("settings", {}) | experiment.get("agents", {}).get(name, {}) | overrides
-    for key, value in rule.fixed.items():
-        wanted = flat.get(value, settings()[value].default) if value in settings() else value
-        if key in overrides and parse(key, overrides[key], rule.Options) != parse(key, wanted, rule.Options):
-            raise UserError(f"agent {name} stands for {key}={wanted}; it cannot be {overrides[key]}")
-        flat[key] = wanted
-    steps = steps if steps is not None else experiment.get("steps", Config.steps)
-    top = {"env": env, "agent": name, "steps": steps, "seed": seed, "device": device, "engine": engine}
-    return make_config(top, flat, rule.Options)
 
 
 def make_trainer(
@@ -326,14 +283,6 @@ def _given(settings: Any, callbacks: Any) -> dict[str, Any]:
     if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
         raise UserError(f"callbacks wants a list of lfcs.Callback, each made, got {callbacks!r}")
     return dict(settings or {})
-
-
-def flattened(sections: dict[str, Any]) -> dict[str, Any]:
-    """Return ``{"rule": {"lam": 1}}`` as ``{"rule.lam": 1}``. Raises UserError on an unknown section."""
-    for name, section in sections.items():
-        if name not in SECTIONS or not isinstance(section, dict):
-            raise UserError(f"unknown argument {name!r}; sections of settings are {', '.join(SECTIONS)}")
-    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
 
 
 def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy:

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from lfcs.agents import AGENTS
-from lfcs.run import begin, build_config, complete
+from lfcs.configure import build_config
+from lfcs.run import begin, complete
 
 SMALL = {
     "network.neurons": 24, "train.num_envs": 4, "rule.window": 16, "rule.tau_s": 32, "rule.lr_readout": 0.02,

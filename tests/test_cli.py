@@ -13,8 +13,8 @@ from lfcs import cli, experiments
 from lfcs.agents import AGENTS
 from lfcs.agents.lf_cs import LfCs
 from lfcs.config import Config, make_config, settings
+from lfcs.configure import build_config
 from lfcs.errors import UserError
-from lfcs.run import build_config
 
 QUICK = ["--steps", "300", "--set", "network.neurons=8", "train.num_envs=2", "rule.window=10", "rule.tau_s=10"]
 QUICK += ["train.final_episodes=3", "train.eval_every=100"]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lfcs import catalogue, cli, run
+from lfcs import catalogue, cli, configure, run
 from lfcs.agents import AGENTS
 from lfcs.study.plan import Plan
 
@@ -44,7 +44,7 @@ ALL = [argv for text in PAGES.values() for kind, code in BLOCK.findall(text) if 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Let every run be tiny whatever its settings, in an empty folder that modules are found in."""
-    build = run.build_config
+    build = configure.build_config
 
     def build_small(*args, **kwargs):
         config = build(*args, **kwargs)
@@ -52,7 +52,8 @@ def small(monkeypatch, tmp_path):
         train, network = dataclasses.replace(config.train, **few), dataclasses.replace(config.network, neurons=8)
         return dataclasses.replace(config, steps=min(config.steps, 300), network=network, train=train)
 
-    monkeypatch.setattr(run, "build_config", build_small)
+    for module in (run, configure):  # from Python and on the command line
+        monkeypatch.setattr(module, "build_config", build_small)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)

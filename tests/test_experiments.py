@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lfcs import experiments
+from lfcs.configure import build_config
 from lfcs.errors import Interrupted, UserError, guarded
-from lfcs.run import build_config
 from lfcs.study import first_run, seeds
 from lfcs.study.jobs import finish
 

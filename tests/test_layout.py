@@ -23,7 +23,7 @@ FLOORS = [
     {"lfcs.learner", "lfcs.online"},
     {"lfcs.trainer"},
     {"lfcs.agents", "lfcs.envs", "lfcs.experiments"},
-    {"lfcs.run", "lfcs.catalogue"},
+    {"lfcs.configure", "lfcs.run", "lfcs.catalogue"},
     {"lfcs.study"},
     {"lfcs"},
     {"lfcs.cli"},

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from lfcs.configure import build_config
 from lfcs.engines.base import at_last_tick
-from lfcs.run import build_config, make_trainer
+from lfcs.run import make_trainer
 
 SMALL = {"train.env_workers": "0", "network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import lfcs
 from lfcs.agents.importance import Importance
+from lfcs.configure import build_config
 from lfcs.errors import UserError
-from lfcs.run import build_config
 
 SMALL = {
     "network.neurons": 8, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10, "train.final_episodes": 3,

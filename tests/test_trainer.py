@@ -15,9 +15,10 @@ from lfcs import checkpoint, monitor
 from lfcs import run as runs
 from lfcs.callbacks import Checkpoints
 from lfcs.cli import interruptible
+from lfcs.configure import build_config
 from lfcs.errors import Interrupted, UserError
 from lfcs.rollout import final_observations
-from lfcs.run import build_config, load_config
+from lfcs.run import load_config
 
 FAST = {
     "network.neurons": 12, "train.num_envs": 3, "rule.window": 8, "rule.tau_s": 16, "rule.replays": 2,

@@ -22,7 +22,8 @@ import torch
 
 from lfcs import experiments
 from lfcs.agents import AGENTS
-from lfcs.run import build_config, make_trainer
+from lfcs.configure import build_config
+from lfcs.run import make_trainer
 from lfcs.study.measure import (
     growth,
     high_water,

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lfcs import experiments
-from lfcs.run import build_config
+from lfcs.configure import build_config
 from lfcs.study.figures import check_installed, draw_all
 from lfcs.study.jobs import run_all, run_jobs, workers
 from lfcs.study.peers import check_peers, finish_peer

@@ -13,8 +13,9 @@ from typing import Any
 
 from lfcs import experiments
 from lfcs.config import Config
+from lfcs.configure import build_config
 from lfcs.errors import guarded
-from lfcs.run import begin, build_config, complete, make_trainer
+from lfcs.run import begin, complete, make_trainer
 
 
 def untrained(config: Config) -> dict[str, float]:

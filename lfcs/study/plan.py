@@ -10,8 +10,8 @@ from typing import Any
 
 from lfcs import experiments
 from lfcs.config import Config
+from lfcs.configure import find_agent
 from lfcs.errors import UserError, nearest
-from lfcs.run import find_agent
 from lfcs.study import values
 from lfcs.study.peers import PEERS
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lfcs.config import Config
-from lfcs.run import build_config
+from lfcs.configure import build_config
 from lfcs.study.jobs import Job
 from lfcs.study.plan import Plan
 from lfcs.study.stats import iqm

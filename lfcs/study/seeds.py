@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from lfcs import experiments
+from lfcs.configure import build_config
 from lfcs.errors import UserError, guarded, nearest
 from lfcs.monitor import read_metrics
-from lfcs.run import build_config
 from lfcs.study.compare import RESULTS
 from lfcs.study.figures import check_installed, colours_of, draw_published, pyplot
 from lfcs.study.jobs import finish, run_all, workers
