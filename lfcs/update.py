@@ -153,13 +153,13 @@ class Update:
         out[:: self.ticks] = reset
         return out
 
-    def bootstraps(self, traj: Trajectory, chunk: slice, seen: Steps, engine: Engine | None = None) -> Tensor:
+    def bootstraps(self, traj: Trajectory, chunk: slice, seen: Steps) -> Tensor:
         """Return V [S, B] of the true next observation where a chunk's step ended an episode or the window, else 0."""
         out, no_reset = torch.zeros_like(seen.value), torch.zeros_like(traj.reset[:1])
         for t in range(chunk.start, chunk.stop):
             if t in traj.final:
                 state = seen.states.at((t - chunk.stop + 1) * self.ticks - 1)
-                out[t - chunk.start] = (engine or self.engine).run(traj.final[t][None], state, no_reset).value[0]
+                out[t - chunk.start] = self.engine.run(traj.final[t][None], state, no_reset).value[0]
         return out
 
     def metrics(self, record: Record) -> dict[str, float]:
