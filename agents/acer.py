@@ -5,13 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.agent import Agent, Sample
+from lfcs.agent import Agent, Loops, Sample, error_pointer, weight_pointer
 from lfcs.config import setting
 from lfcs.heads import ActionValueHead, Head
+from lfcs.heads.categorical import softmax
+
+
+@weight_pointer
+def weight(rho, advantage, stale, constants):
+    """See :meth:`Acer.weight`."""
+    return min(rho, constants[0]) * advantage
+
+
+@error_pointer
+def correct(params, params_ref, action, score, known, constants, error):
+    """Add the correction, and write what the action advantages should change by; see :meth:`Acer.error`."""
+    actions, truncation, value = len(params) // 2, constants[0], constants[1]
+    pi, pi_ref, missing = np.empty(actions), np.empty(actions), np.empty(actions)
+    softmax(params, pi)
+    softmax(params_ref, pi_ref)
+    alpha, mean, total = params[actions:], 0.0, 0.0
+    for k in range(actions):
+        mean += pi[k] * alpha[k]
+    for k in range(actions):
+        missing[k] = max(1.0 - truncation * pi_ref[k] / pi[k], 0.0) * pi[k] * (alpha[k] - mean) / known[3]
+        total += missing[k]
+    miss = known[2] - (alpha[int(action[0])] - mean)
+    for k in range(actions):
+        error[k] += missing[k] - pi[k] * total
+        error[actions + k] = value * miss * score[k]
 
 
 class Acer(Agent):
@@ -57,3 +84,7 @@ class Acer(Agent):
         policy = self.weight(sample.rho, sample.advantage)[..., None] * score + correction
         miss = sample.raw_advantage - centred.gather(-1, sample.action[..., None])[..., 0]
         return torch.cat((policy, self.rule.value * miss[..., None] * score), dim=-1)
+
+    def loops(self) -> Loops | None:
+        """See :meth:`Agent.loops`."""
+        return Loops(weight, (self.options.truncation, self.rule.value), correct, bars=(1.0, 1.0))

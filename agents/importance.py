@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lfcs.agent import Agent
+from lfcs.agent import Agent, Loops, weight_pointer
+
+
+@weight_pointer
+def weight(rho, advantage, stale, constants):
+    """See :meth:`Importance.weight`."""
+    return rho * advantage
 
 
 class Importance(Agent):
@@ -19,3 +25,7 @@ class Importance(Agent):
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return ρ A."""
         return rho * advantage
+
+    def loops(self) -> Loops | None:
+        """See :meth:`Agent.loops`."""
+        return Loops(weight)

@@ -5,12 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.agent import Agent, Sample
+from lfcs.agent import Agent, Loops, Sample, weight_pointer
 from lfcs.config import RuleConfig, setting
 from lfcs.errors import UserError
+
+
+@weight_pointer
+def weight(rho, advantage, stale, constants):
+    """See :meth:`LfCs.weight`, and :meth:`LfCs.error` for older steps."""
+    eps, sided, pull, stale_bar = constants[0], constants[1], constants[2], constants[3]
+    if sided:
+        mask = 1.0 if np.sign(advantage) * (rho - 1.0) < eps else 0.0
+    else:
+        mask = 1.0 if 1.0 - eps < rho < 1.0 + eps else 0.0
+    out = mask * rho * advantage
+    if pull:
+        out -= pull * (1.0 - mask) * (rho - 1.0) * rho
+    return out if stale < 0.0 else min(stale, stale_bar) * out
 
 
 class LfCs(Agent):
@@ -61,6 +76,11 @@ class LfCs(Agent):
         if sample.stale is None:
             return error
         return sample.stale.clamp(max=self.options.stale_bar)[..., None] * error
+
+    def loops(self) -> Loops | None:
+        """See :meth:`Agent.loops`."""
+        own = self.options
+        return Loops(weight, (own.eps, float(own.mask == "sided"), own.pull, own.stale_bar))
 
     def measure(self, rho: Tensor) -> dict[str, Tensor]:
         """Return the share of steps whose ratio is outside the band."""

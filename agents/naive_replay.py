@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lfcs.agent import Agent
+from lfcs.agent import Agent, Loops, weight_pointer
+
+
+@weight_pointer
+def weight(rho, advantage, stale, constants):
+    """See :meth:`NaiveReplay.weight`."""
+    return advantage
 
 
 class NaiveReplay(Agent):
@@ -16,3 +22,7 @@ class NaiveReplay(Agent):
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return A."""
         return advantage
+
+    def loops(self) -> Loops | None:
+        """See :meth:`Agent.loops`."""
+        return Loops(weight)

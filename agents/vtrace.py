@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.agent import Agent
+from lfcs.agent import Agent, Loops, weight_pointer
 from lfcs.config import setting
+
+
+@weight_pointer
+def weight(rho, advantage, stale, constants):
+    """See :meth:`VTrace.weight`."""
+    return min(rho, constants[0]) * advantage
 
 
 class VTrace(Agent):
@@ -35,3 +41,7 @@ class VTrace(Agent):
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return min(ρ̄, ρ) A."""
         return rho.clamp(max=self.options.rho_bar) * advantage
+
+    def loops(self) -> Loops | None:
+        """See :meth:`Agent.loops`."""
+        return Loops(weight, (self.options.rho_bar,), bars=(self.options.rho_bar, self.options.c_bar))

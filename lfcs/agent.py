@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from numba import types
 from torch import Tensor
 
 from lfcs import rules
@@ -14,6 +15,30 @@ from lfcs.engines import Engine
 from lfcs.errors import UserError
 from lfcs.heads import Head, Judgement, make_head
 from lfcs.network import SpikingNetwork
+from lfcs.pointers import F64, ROW, Pointer, pointer
+
+weight_pointer = pointer(lambda f: F64(F64, F64, F64, ROW))
+error_pointer = pointer(lambda f: types.void(ROW, ROW, ROW, ROW, ROW, ROW, ROW))
+
+
+@error_pointer
+def weight_alone(params, params_ref, action, score, known, constants, error):
+    """Leave the error of a step as it is, weight · score."""
+
+
+class Loops(NamedTuple):
+    """The compiled forms of a rule's ``weight`` and ``error``, of one step in double precision.
+
+    ``weight`` (rho, advantage, stale, constants) returns the factor of the score; ``stale`` is -1 where there is none.
+    ``error`` (params, params_ref, action, score, known, constants, error) adds to weight · score what the rule wants
+    beside it; ``known`` is [ρ, A, A in units of the return, one unit of A in units of the return]. ``constants`` are
+    the rule's numbers. ``bars`` are ρ̄ and c̄ where the credit is V-trace's, None where it is generalised estimation.
+    """
+
+    weight: Pointer
+    constants: tuple[float, ...] = ()
+    error: Pointer = weight_alone
+    bars: tuple[float, float] | None = None
 
 
 class Sample(NamedTuple):
@@ -70,6 +95,13 @@ class Agent(ABC):
     def error(self, sample: Sample) -> Tensor:
         """Return what the head's parameters should change by, [S, B, P]."""
         return self.weight(sample.rho, sample.advantage)[..., None] * sample.judged.score
+
+    def loops(self) -> Loops | None:
+        """Return the compiled forms of :meth:`weight`, :meth:`error` and :meth:`credit`, None where there are none.
+
+        A class that overrides one of those without this method has none.
+        """
+        return None
 
     def measure(self, rho: Tensor) -> dict[str, Tensor]:
         """Return what the rule itself tells of a pass, from its ratios [T, B]: a scalar for each of ``metrics``."""

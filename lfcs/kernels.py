@@ -1,23 +1,44 @@
 """Compiled loops for CPUs that neuron models, engines and the optimiser share: the same equations as rules.py.
 
-Work follows the spikes: a synapse costs something only when its presynaptic neuron has fired. Every environment is
-computed alone and in a fixed order of summation, so that results do not depend on how many environments or steps share
-a call. Arrays are C-contiguous and of one dtype, except resets, bool; shapes are the caller's to check.
+Work follows the spikes: a recurrent synapse costs something only when its presynaptic neuron has fired. Every
+environment is computed alone and in a fixed order of summation, so that results do not depend on how many environments
+or steps share a call. Arrays are C-contiguous and of one dtype, except resets, bool; shapes are the caller's to check.
 
-S steps of ``ticks`` ticks each, T = S·ticks; otherwise the symbols of rules.py. States are the packed rows
-[z | u | y | x̄] of :class:`lfcs.network.NetState`, weights the packed ``hidden`` [D + 1 + N, N] and ``readout``
-[K + 1, N + 1] of :class:`lfcs.network.SpikingNetwork`.
+S steps of ``ticks`` ticks each, T = S·ticks; otherwise the symbols of rules.py. States are rows that begin with
+[z | u | … | y] of :class:`lfcs.network.NetState`, its fields F of N numbers and then y, weights the packed ``hidden``
+[D + 1 + N, N] and ``readout`` [K + 1, N + 1] of :class:`lfcs.network.SpikingNetwork`.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numba
 import numpy as np
+from numba import types
+
+from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
+# of functions that Python does not call: half the time to compile
+inner: Any = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-@compiled
+@inner
+def copy(source, target):
+    """target_i = source_i. (An assignment of arrays compiles its error messages too.)"""
+    for i in range(len(target)):
+        target[i] = source[i]
+
+
+@inner
+def fill(target, number):
+    """target_i = number."""
+    for i in range(len(target)):
+        target[i] = number
+
+
+@inner
 def add_rows(total, rows, count, weights):
     """total_i += Σ_r weights[rows_r, i] over the first ``count`` rows, in order."""
     n = len(total)
@@ -28,6 +49,11 @@ def add_rows(total, rows, count, weights):
         for i in range(n):
             total[i] = total[i] + w0[i] + w1[i] + w2[i] + w3[i] + w4[i] + w5[i] + w6[i] + w7[i]
         r += 8
+    if r + 4 <= count:
+        w0, w1, w2, w3 = weights[rows[r]], weights[rows[r + 1]], weights[rows[r + 2]], weights[rows[r + 3]]
+        for i in range(n):
+            total[i] = total[i] + w0[i] + w1[i] + w2[i] + w3[i]
+        r += 4
     while r < count:
         w0 = weights[rows[r]]
         for i in range(n):
@@ -36,44 +62,63 @@ def add_rows(total, rows, count, weights):
 
 
 @compiled
+def add_product(total, a, rows):
+    """total_m += Σ_k a_mk rows_k for ``total`` [M, N], ``a`` [M, K] of any strides and ``rows`` [K, N].
+
+    Every element is summed over k in order, whatever M is.
+    """
+    m = 0
+    while m + 4 <= len(total):  # four rows share each load, and each is stored once for four products
+        add_to_four(total[m : m + 4], a[m : m + 4], rows)
+        m += 4
+    while m < len(total):
+        t0, a0 = total[m], a[m]
+        for k in range(len(rows)):
+            row, s0 = rows[k], a0[k]
+            for i in range(len(row)):
+                t0[i] = t0[i] + s0 * row[i]
+        m += 1
+
+
+@inner
+def add_to_four(total, a, rows):
+    """Add to four rows; see :func:`add_product`."""
+    t0, t1, t2, t3 = total[0], total[1], total[2], total[3]
+    n, count = len(t0), len(rows)
+    k = 0
+    while k + 4 <= count:
+        r0, r1, r2, r3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
+        a0, a1, a2, a3 = a[0, k], a[0, k + 1], a[0, k + 2], a[0, k + 3]
+        b0, b1, b2, b3 = a[1, k], a[1, k + 1], a[1, k + 2], a[1, k + 3]
+        c0, c1, c2, c3 = a[2, k], a[2, k + 1], a[2, k + 2], a[2, k + 3]
+        d0, d1, d2, d3 = a[3, k], a[3, k + 1], a[3, k + 2], a[3, k + 3]
+        for i in range(n):
+            v0, v1, v2, v3 = r0[i], r1[i], r2[i], r3[i]
+            t0[i] = t0[i] + a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
+            t1[i] = t1[i] + b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3
+            t2[i] = t2[i] + c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
+            t3[i] = t3[i] + d0 * v0 + d1 * v1 + d2 * v2 + d3 * v3
+        k += 4
+    while k < count:
+        row, a0, b0, c0, d0 = rows[k], a[0, k], a[1, k], a[2, k], a[3, k]
+        for i in range(n):
+            v0 = row[i]
+            t0[i] = t0[i] + a0 * v0
+            t1[i] = t1[i] + b0 * v0
+            t2[i] = t2[i] + c0 * v0
+            t3[i] = t3[i] + d0 * v0
+        k += 1
+
+
+@inner
 def input_current(x, hidden, current):
     """I_bi = b_i + Σ_d W_in,id x_bd for x [B, D] into ``current`` [B, N]."""
     batch, d = x.shape
-    n = current.shape[1]
+    bias = hidden[d]
     for b in range(batch):
-        for i in range(n):
-            current[b, i] = hidden[d, i]
-    b = 0
-    while b + 4 <= batch:  # four environments share each load of a weight
-        i0, i1, i2, i3 = current[b], current[b + 1], current[b + 2], current[b + 3]
-        x0, x1, x2, x3 = x[b], x[b + 1], x[b + 2], x[b + 3]
-        k = 0
-        while k + 2 <= d:
-            u, v = hidden[k], hidden[k + 1]
-            u0, u1, u2, u3 = x0[k], x1[k], x2[k], x3[k]
-            v0, v1, v2, v3 = x0[k + 1], x1[k + 1], x2[k + 1], x3[k + 1]
-            for i in range(n):
-                i0[i] = i0[i] + u0 * u[i] + v0 * v[i]
-                i1[i] = i1[i] + u1 * u[i] + v1 * v[i]
-                i2[i] = i2[i] + u2 * u[i] + v2 * v[i]
-                i3[i] = i3[i] + u3 * u[i] + v3 * v[i]
-            k += 2
-        if k < d:
-            u = hidden[k]
-            u0, u1, u2, u3 = x0[k], x1[k], x2[k], x3[k]
-            for i in range(n):
-                i0[i] = i0[i] + u0 * u[i]
-                i1[i] = i1[i] + u1 * u[i]
-                i2[i] = i2[i] + u2 * u[i]
-                i3[i] = i3[i] + u3 * u[i]
-        b += 4
-    while b < batch:
-        i0, x0 = current[b], x[b]
-        for k in range(d):
-            u, u0 = hidden[k], x0[k]
-            for i in range(n):
-                i0[i] = i0[i] + u0 * u[i]
-        b += 1
+        for i in range(len(bias)):
+            current[b, i] = bias[i]
+    add_product(current, x, hidden[:d])
 
 
 @numba.njit(cache=True, fastmath={"reassoc"})  # so that the sum over neurons runs in vector registers
@@ -88,19 +133,110 @@ def read_out(y, readout, out):
         out[k] = total
 
 
+@inner
+def spikes_of(z, fired):
+    """Write the indices of the neurons that spike in ``z`` [N] into ``fired`` [N]; return how many."""
+    count = 0
+    for i in range(len(z)):
+        fired[count] = i
+        count += z[i] != 0
+    return count
+
+
 @compiled
+def list_spikes(z, fired, counts):
+    """Write the lists of spikes of ``z`` [T, B, N] into ``fired`` [T, B, N] and ``counts`` [T, B]."""
+    for t in range(len(z)):
+        for b in range(z.shape[1]):
+            counts[t, b] = spikes_of(z[t, b], fired[t, b])
+
+
+@compiled
+def follow_trace(trace, before, x, reset, decay):
+    """x̄ ← decay · x̄ + [x, 1, z_{t-1}] in place, for x̄ [B, D + 1 + N]; a reset clears x̄ and z first."""
+    batch, d = x.shape
+    zero, one = decay - decay, decay / decay
+    for b in range(batch):
+        xbar, x_t = trace[b], x[b]
+        spk = before[b, : len(xbar) - d - 1]
+        keep = zero if reset[b] else one
+        for k in range(d):
+            xbar[k] = keep * decay * xbar[k] + x_t[k]
+        xbar[d] = keep * decay * xbar[d] + one
+        from_spikes = xbar[d + 1 :]
+        for i in range(len(spk)):
+            from_spikes[i] = keep * decay * from_spikes[i] + keep * spk[i]
+
+
+@compiled
+def advance(x, reset, ticks, hidden, readout, tick, fields, constants, update, start, data, out, fired, counts):
+    """Run B environments for S steps; write the states after every tick and the outputs after every step.
+
+        I_t = b + W_in x_t + W_rec z_{t-1} ,  (z_t, …) = tick(I_t, …)
+        y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) ,  out_t = W_out y_t + b_out
+
+    ``x`` [S, B, D]; ``reset`` [S, B] clears a state before the step; ``tick`` of a neuron model with so many ``fields``
+    and its ``constants``; ``update`` is 1 - κ; states ``start`` [B, ...] and ``data`` [T, B, ...], whose rows may have
+    room for more; ``out`` [S, B, K + 1]. The neurons that spike at tick t are listed in ``fired`` [L, B, N],
+    ``counts`` [L, B] at t mod L.
+    """
+    steps, batch, d = x.shape
+    n = hidden.shape[1]
+    current = np.empty((steps * batch, n), hidden.dtype)
+    input_current(x.reshape(steps * batch, d), hidden, current)
+    total, cleared = np.empty((batch, n), hidden.dtype), np.empty(batch, np.bool_)
+    spiked, number = np.empty((batch, n), np.int32), np.empty(batch, np.int64)
+    for b in range(batch):
+        number[b] = spikes_of(start[b, :n], spiked[b])
+    for t in range(steps * ticks):
+        s, before, after = t // ticks, start if t == 0 else data[t - 1], data[t]
+        for b in range(batch):
+            cleared[b] = t % ticks == 0 and reset[s, b]
+            copy(current[s * batch + b], total[b])
+            if not cleared[b]:
+                add_rows(total[b], spiked[b], number[b], hidden[d + 1 :])
+        tick(before, total, cleared, constants, after)
+        spiked, number = fired[t % len(fired)], counts[t % len(fired)]
+        for b in range(batch):
+            filter_spikes(before[b, fields * n :], after[b], cleared[b], update, fields * n, n)
+            number[b] = spikes_of(after[b, :n], spiked[b])
+            if t % ticks == ticks - 1:
+                read_out(after[b, fields * n : (fields + 1) * n], readout, out[s, b])
+
+
+@compiled
+def follow_traces(x, reset, ticks, decay, at, start, data):
+    """x̄_t = decay · x̄_{t-1} + [x_t, 1, z_{t-1}] after every tick, from ``at`` on in the rows ``data`` of advance."""
+    batch, never = x.shape[1], np.zeros(x.shape[1], np.bool_)
+    for t in range(len(data)):
+        before, after = start if t == 0 else data[t - 1], data[t]
+        for b in range(batch):
+            copy(before[b, at:], after[b, at:])
+        follow_trace(after[:, at:], before, x[t // ticks], reset[t // ticks] if t % ticks == 0 else never, decay)
+
+
+@inner
+def filter_spikes(y_tm1, after, cleared, update, at, n):
+    """y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) of one environment, z and y in its row ``after``, y from ``at`` on."""
+    z, y = after[:n], after[at : at + n]
+    keep = update - update if cleared else update / update
+    for i in range(n):
+        kept = keep * y_tm1[i]
+        y[i] = kept + update * (z[i] - kept)
+
+
+@inner
 def mix(total, start, share, rows):
     """total_i = start_i + Σ_k share_k rows_ki."""
     n = len(total)
-    for i in range(n):
-        total[i] = start[i]
+    copy(start, total)
     for k in range(len(share)):
         s_k, row = share[k], rows[k]
         for i in range(n):
             total[i] = total[i] + s_k * row[i]
 
 
-@compiled
+@inner
 def add_outer(gradient, share, row):
     """gradient_ki += share_k [row, 1]_i."""
     n = len(row)
@@ -112,33 +248,83 @@ def add_outer(gradient, share, row):
 
 
 @compiled
-def add_credit(begin, data, reset, credit, gradient):
-    """gradient_ji += Σ_{t>0,b} H_i,tb z_j,t-1,b over a block of ticks: one addition of a row for each spike.
+def backward(
+    begin, data, reset, error, feedback, drive, ticks, kappa, post, fields, constants, filtered, carry, gate,
+    readout_gradient,
+):  # fmt: skip
+    """Filter the learning signal backwards in time over a block of ticks and gate it by the postsynaptic factor.
 
-    The block begins at tick ``begin`` of ``data`` and ``reset`` [T', B], where z_{t-1} counts as 0, and is as long as
-    ``credit`` H [..., B, N]; ``gradient`` [N, N].
+        L_t = Σ_k B_k s_k,t + c ,  L̂_t = (1 - κ) L_t + κ L̂_{t+1} ,  G_t = post(L̂_t, …) ,  dW_out,k += Σ_t s_k,t [y_t, 1]
+
+    ``data`` and ``reset`` [T', B] are the ticks up to the last of the errors s [S, B, K + 1], which act at each step's
+    last tick; ``feedback`` B [K + 1, N], ``drive`` c [N]. The block begins at tick ``begin`` and is as long as ``gate``
+    G [..., B, N], the result. ``filtered`` and ``carry`` [B, N] hold L̂ and what ``post`` carries of the tick after the
+    block, and are left with those of its first tick. No credit crosses a reset.
+    """
+    batch, n = filtered.shape
+    tail, zero, one = len(data) - len(error) * ticks, kappa - kappa, kappa / kappa
+    wanted, cut = np.empty(n, filtered.dtype), np.empty(batch, np.bool_)
+    for t in range(begin + len(gate) - 1, begin - 1, -1):
+        at = t - tail
+        acts = at >= 0 and at % ticks == ticks - 1
+        for b in range(batch):
+            carried = filtered[b]
+            cut[b] = t + 1 == len(data) or reset[t + 1, b]
+            keep = zero if cut[b] else kappa
+            if acts:
+                s_t = error[at // ticks, b]
+                mix(wanted, drive, s_t, feedback)
+                add_outer(readout_gradient, s_t, data[t, b, fields * n : (fields + 1) * n])
+                for i in range(n):
+                    carried[i] = (one - kappa) * wanted[i] + keep * carried[i]
+            else:
+                for i in range(n):
+                    carried[i] = keep * carried[i]
+        post(filtered, data[t], cut, constants, carry, gate[t - begin])
+
+
+@compiled
+def accumulate(begin, reset, decay, credit, later):
+    """H_t = G_t + decay · H_{t+1} in place over a block of G [..., B, N], backwards; nothing crosses a reset.
+
+    Then Σ_t G_t x̄_t = H_a x̄_a + Σ_{t>a} H_t pre_t from any tick a on. The block begins at tick ``begin`` of ``reset``
+    [T', B]; ``later`` [B, N] holds H of the tick after the block and is left with that of its first.
+    """
+    for t in range(len(credit) - 1, -1, -1):
+        for b in range(len(later)):
+            h, after = credit[t, b], later[b]
+            at = begin + t + 1
+            keep = decay - decay if at == len(reset) or reset[at, b] else decay
+            for i in range(len(h)):
+                h[i] = h[i] + keep * after[i]
+                after[i] = h[i]
+
+
+@compiled
+def add_credit(begin, fired, counts, reset, credit, gradient):
+    """gradient_ji += Σ_{t,b} H_i,tb z_j,t-1,b over a block of ticks: one addition of a row for each spike.
+
+    The block begins at tick ``begin`` of ``reset`` [T', B] and of the lists of spikes ``fired`` [T', B, N] and
+    ``counts`` [T', B], and is as long as ``credit`` H [..., B, N]; of tick 0 there is no z_{t-1}. ``gradient`` [N, N].
     """
     ticks, batch, n = credit.shape
     rows = credit.reshape(ticks * batch, n)
-    neuron, event = np.empty(len(rows) * n + 1, np.int32), np.empty(len(rows) * n + 1, np.int32)
     end = np.zeros(n + 1, np.int64)
-    count = 0
-    for t in range(1, ticks):
+    for t in range(max(begin, 1), begin + ticks):
         for b in range(batch):
-            if not reset[begin + t, b]:
-                z_tm1 = data[begin + t - 1, b]
-                for j in range(n):
-                    neuron[count] = j
-                    event[count] = t * batch + b
-                    count += z_tm1[j] != 0
-    for e in range(count):
-        end[neuron[e] + 1] += 1
+            if not reset[t, b]:
+                for e in range(counts[t - 1, b]):
+                    end[fired[t - 1, b, e] + 1] += 1
     for j in range(n):
         end[j + 1] += end[j]
-    by_neuron = np.empty(count, np.int64)
-    for e in range(count):
-        by_neuron[end[neuron[e]]] = event[e]
-        end[neuron[e]] += 1
+    by_neuron = np.empty(end[n], np.int64)
+    for t in range(max(begin, 1), begin + ticks):
+        for b in range(batch):
+            if not reset[t, b]:
+                for e in range(counts[t - 1, b]):
+                    j = fired[t - 1, b, e]
+                    by_neuron[end[j]] = (t - begin) * batch + b
+                    end[j] += 1
     first = 0
     for j in range(n):
         add_rows(gradient[j], by_neuron[first:], end[j] - first, rows)
@@ -165,3 +351,55 @@ def adam(weights, gradient, first, second, c, rate, beta_1, beta_2, debias, eps)
         first[i] = m
         second[i] = v
         weights[i] += rate * m / (np.sqrt(v) * debias + eps)
+
+
+def TICK(f: Any) -> Any:  # noqa: N802
+    """Return the signature of a neuron model's tick; see :class:`lfcs.neurons.base.Loops`."""
+    return types.void(batch(f), batch(f), FLAGS, f[::1], batch(f))
+
+
+def POST(f: Any) -> Any:  # noqa: N802
+    """Return the signature of a neuron model's postsynaptic factor."""
+    return types.void(batch(f), batch(f), FLAGS, f[::1], batch(f), batch(f))
+
+
+def _advance(f: Any) -> Any:
+    cube, lists, counts = batch(f, 3), batch(types.int32, 3), batch(types.int64)
+    neuron = types.FunctionType(TICK(f)), INT, f[::1], f
+    network = batch(f), batch(f), *neuron
+    return types.void(cube, batch(types.boolean), INT, *network, batch(f), cube, cube, lists, counts)
+
+
+def _backward(f: Any) -> Any:
+    cube = batch(f, 3)
+    given = INT, cube, batch(types.boolean), cube, batch(f), f[::1], INT, f
+    return types.void(*given, types.FunctionType(POST(f)), INT, f[::1], batch(f), batch(f), cube, batch(f))
+
+
+def _add_credit(f: Any) -> Any:
+    lists, counts = batch(types.int32, 3), batch(types.int64)
+    return types.void(INT, lists, counts, batch(types.boolean), batch(f, 3), batch(f))
+
+
+class Kernels(NamedTuple):
+    """The larger loops by address, so that what calls them compiles in a fraction of the time."""
+
+    advance: Any
+    backward: Any
+    add_product: Any
+    add_credit: Any
+    adam: Any
+
+
+POINTERS = Kernels(
+    Pointer(_advance, advance.py_func),
+    Pointer(_backward, backward.py_func),
+    Pointer(lambda f: types.void(batch(f), any_strides(f), batch(f)), add_product.py_func),
+    Pointer(_add_credit, add_credit.py_func),
+    Pointer(lambda f: types.void(f[::1], f[::1], f[::1], f[::1], f, f, f, f, f, f), adam.py_func),
+)
+
+
+def kernels_of(dtype: Any) -> Kernels:
+    """Return the larger loops for a precision."""
+    return Kernels(*(each.of(dtype) for each in POINTERS))

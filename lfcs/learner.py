@@ -56,18 +56,17 @@ class Learner:
         keeps windows, each over one that it draws.
         """
         self.update.schedule(left)
-        window, largest = traj, torch.zeros_like(traj.value[0, 0])
         view = View(traj.value, traj.bootstrap, torch.ones_like(traj.value))
         if self.agent.looks:
             view = self.look(traj)
-        if self.replay is not None:
-            self.replay.add(traj)
-        for number in range(self.rule.replays):
-            if number and self.replay is not None:
-                window, view = self.drawn(self.replay.draw(), traj)
-            credit = self.update.credit(window, view)
-            record, view = self._pass(window, credit)
-            largest = torch.maximum(largest, kl_estimate(record.rho))
+        if self.replay is None:
+            return self._passes(traj, view, self.rule.replays)[0]
+        self.replay.add(traj)
+        record, view = self._passes(traj, view, 1)
+        largest = record.largest
+        for _ in range(1, self.rule.replays):
+            record, _ = self._passes(*self.drawn(self.replay.draw(), traj), 1)
+            largest = torch.maximum(largest, record.largest)
         return record._replace(largest=largest)
 
     def drawn(self, window: Trajectory, current: Trajectory) -> tuple[Trajectory, View]:
@@ -126,6 +125,14 @@ class Learner:
             chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
             ticks = (chunk.stop - start) * self.ticks
             yield chunk, past.extended(engine, traj.x[chunk], traj.reset[chunk], ticks, differentiable)
+
+    def _passes(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
+        """Go over a window ``count`` times, at first with a view of it; return what the last pass saw, and its view."""
+        largest = torch.zeros_like(traj.value[0, 0])
+        for _ in range(count):
+            record, view = self._pass(traj, self.update.credit(traj, view))
+            largest = torch.maximum(largest, kl_estimate(record.rho))
+        return record._replace(largest=largest), view
 
     def _pass(self, traj: Trajectory, credit: Credit) -> tuple[Record, View]:
         """One pass in order of time, an update from each chunk; returns what it saw and the view that it gave."""

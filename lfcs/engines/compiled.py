@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,14 +24,16 @@ class CompiledEngine:
     def __init__(self, network: SpikingNetwork) -> None:
         if network.neuron.loops is None:
             raise ValueError(f"{type(network.neuron).__name__} has no compiled loops")
-        self.network, self.loops, config = network, network.neuron.loops, network.config
+        self.network, loops, config = network, network.neuron.loops, network.config
         self.inputs, self.neurons, self.ticks = network.input.in_features, config.neurons, config.ticks
         self.hidden, self.readout = network.hidden.numpy(), network.readout.numpy()
         self.dtype = kind = self.hidden.dtype.type
-        self.constants = tuple(kind(number) for number in self.loops.constants)
-        self.kappa, self.update = kind(config.kappa), kind(1.0 - config.kappa)
+        self.tick, self.post_of = loops.tick.of(kind), loops.post.of(kind)
+        self.fields, self.constants = len(network.neuron.fields), np.array(loops.constants, kind)
+        self.decay, self.kappa, self.update = kind(network.neuron.decay), kind(config.kappa), kind(1.0 - config.kappa)
         # kept from call to call: fresh memory of this size costs more than the arithmetic on it
         self.hidden_gradient, self.scratch = torch.empty_like(network.hidden), np.empty(0, kind)
+        self.fired, self.counts = np.empty((2, 0, self.neurons), np.int32), np.empty((2, 0), np.int64)
 
     def run(
         self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
@@ -39,8 +43,14 @@ class CompiledEngine:
         (steps, batch), width = reset.shape, state.data.shape[1]
         by_tick = np.empty((steps * self.ticks, batch, width), self.dtype) if out is None else out.numpy()
         outputs = np.empty((steps, batch, len(self.readout)), self.dtype)
-        network = self.ticks, self.hidden, self.readout, self.constants, self.update
-        self.loops.advance(_array(x), _array(reset), *network, _array(state.data), by_tick, outputs)
+        if self.counts.shape[1] != batch:
+            self.fired, self.counts = np.empty((2, batch, self.neurons), np.int32), np.empty((2, batch), np.int64)
+        network = self.ticks, self.hidden, self.readout, self.tick, self.fields, self.constants, self.update
+        states = _array(state.data), by_tick, outputs, self.fired, self.counts
+        given = _array(x), _array(reset)
+        kernels.advance(*given, *network, *states)
+        trace_at = (self.fields + 1) * self.neurons
+        kernels.follow_traces(*given, self.ticks, self.decay, trace_at, *states[:2])
         read = torch.from_numpy(outputs)
         return Steps(state.with_data(torch.from_numpy(by_tick)), read[..., :-1], read[..., -1])
 
@@ -48,32 +58,46 @@ class CompiledEngine:
         self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.gradients`: dense for the inputs, a sum over spikes for the recurrent synapses."""
-        hidden, readout, inputs = self.hidden_gradient, np.zeros_like(self.readout), self.inputs + 1
-        from_inputs, recurrent = hidden[:inputs], hidden[inputs:]
-        data, cleared, added = map(_array, (seen.data, reset, recurrent))
+        hidden, readout, inputs = self.hidden_gradient.zero_(), np.zeros_like(self.readout), self.inputs + 1
+        from_inputs, recurrent, cleared = hidden[:inputs], hidden[inputs:], _array(reset)
+        fired, counts = spikes(seen.spk)
+        for begin, gate in self._backwards(seen, cleared, error, feedback, drive, readout):
+            xbar = seen.trace[begin : begin + len(gate), :, :inputs].flatten(0, 1)
+            from_inputs.addmm_(xbar.T, torch.from_numpy(gate).flatten(0, 1))
+            kernels.accumulate(begin, cleared, self.decay, gate, self.later)
+            kernels.add_credit(begin, fired, counts, cleared, gate, recurrent.numpy())
+        recurrent.addmm_(seen.trace[0, :, inputs:].T, torch.from_numpy(self.later))
+        return without_self_connections(hidden), torch.from_numpy(readout)
+
+    def _backwards(
+        self, seen: NetState, cleared: np.ndarray, error: Tensor, feedback: Tensor, drive: Tensor, readout: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield blocks of ticks, the last first: where each begins and its postsynaptic factors [..., B, N]."""
         (total, batch), length = cleared.shape, max(1, BLOCK // cleared.shape[1])
-        given = *map(_array, (error, feedback, drive)), self.ticks, self.kappa, self.constants
-        filtered = np.zeros((batch, self.neurons), self.dtype)
-        shape = 2, min(length, total), batch, self.neurons
+        data, given = _array(seen.data), (*map(_array, (error, feedback, drive)), self.ticks, self.kappa)
+        filtered, carry, self.later = np.zeros((3, batch, self.neurons), self.dtype)
+        shape = min(length, total), batch, self.neurons
         if self.scratch.shape != shape:
             self.scratch = np.empty(shape, self.dtype)
         for end in range(total, 0, -length):
-            begin, keep = max(0, end - length), float(end < total)
-            post, credit = self.scratch[:, : end - begin]
-            self.loops.backward(begin, data, cleared, *given, filtered, post, credit, readout)
-            xbar = seen.trace[begin:end, :, :inputs].flatten(0, 1)
-            from_inputs.addmm_(xbar.T, torch.from_numpy(post).flatten(0, 1), beta=keep)
-            recurrent.addmm_(seen.trace[begin, :, inputs:].T, torch.from_numpy(credit[0]), beta=keep)
-            kernels.add_credit(begin, data, cleared, credit, added)
-        return without_self_connections(hidden), torch.from_numpy(readout)
+            begin = max(0, end - length)
+            gate, neuron = self.scratch[: end - begin], (self.post_of, self.fields, self.constants)
+            kernels.backward(begin, data, cleared, *given, *neuron, filtered, carry, gate, readout)
+            yield begin, gate
 
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
         """See :meth:`Engine.post`."""
-        post, credit = np.empty((2, *reset.shape, self.neurons), self.dtype)  # credit is the gradients' alone
-        given = *map(_array, (error, feedback, drive)), self.ticks, self.kappa, self.constants
-        filtered, unused = np.zeros((reset.shape[1], self.neurons), self.dtype), np.empty_like(self.readout)
-        self.loops.backward(0, _array(seen.data), _array(reset), *given, filtered, post, credit, unused)
+        post = np.empty((*reset.shape, self.neurons), self.dtype)
+        for begin, gate in self._backwards(seen, _array(reset), error, feedback, drive, np.zeros_like(self.readout)):
+            post[begin : begin + len(gate)] = gate
         return torch.from_numpy(post)
+
+
+def spikes(spk: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the neurons that spike, by tick and environment, and how many they are, of z [T, B, N]."""
+    fired, counts = np.empty(spk.shape, np.int32), np.empty(spk.shape[:2], np.int64)
+    kernels.list_spikes(spk.numpy(), fired, counts)
+    return fired, counts
 
 
 def _array(tensor: Tensor) -> np.ndarray:

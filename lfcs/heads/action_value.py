@@ -7,8 +7,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lfcs.heads.base import Head, Judgement
-from lfcs.heads.categorical import CategoricalHead
+from lfcs.heads.base import Head, Judgement, Loops, draw_pointer, greedy_pointer, judge_pointer
+from lfcs.heads.categorical import CategoricalHead, draw_softmax, greedy_softmax, judge_softmax
+
+
+@judge_pointer
+def judge(params, action, score, entropy_score, found):
+    """See :meth:`ActionValueHead.judge`."""
+    k = len(params) // 2
+    judge_softmax(params[:k], action, score[:k], entropy_score[:k], found)
+    score[k:] = 0.0
+    entropy_score[k:] = 0.0
+
+
+@draw_pointer
+def draw(params, uniform, action):
+    """See :meth:`ActionValueHead.sample`."""
+    draw_softmax(params[: len(params) // 2], uniform, action)
+
+
+@greedy_pointer
+def greedy(params, action):
+    """See :meth:`ActionValueHead.greedy`."""
+    greedy_softmax(params[: len(params) // 2], action)
 
 
 class ActionValueHead:
@@ -19,6 +40,7 @@ class ActionValueHead:
 
     def __init__(self, policy: Head) -> None:
         self.policy, self.outputs, self.size = policy, policy.size, 2 * policy.size
+        self.loops = Loops(judge, draw, greedy) if type(policy) is CategoricalHead else None
 
     @classmethod
     def of(cls, space: gymnasium.Space) -> ActionValueHead:

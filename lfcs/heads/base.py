@@ -6,7 +6,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numba import types
 from torch import Tensor
+
+from lfcs.pointers import ROW, Pointer, pointer
+
+judge_pointer = pointer(lambda f: types.void(ROW, ROW, ROW, ROW, ROW))
+draw_pointer = pointer(lambda f: types.void(ROW, ROW, ROW))
+greedy_pointer = pointer(lambda f: types.void(ROW, ROW))
 
 
 class Judgement(NamedTuple):
@@ -18,11 +25,26 @@ class Judgement(NamedTuple):
     entropy_score: Tensor  # dH/d params [..., K]
 
 
+class Loops(NamedTuple):
+    """The compiled forms of a head's ``judge``, ``sample`` and ``greedy``, for one row in double precision.
+
+    ``judge`` (params, action, score, entropy_score, found) writes scores and found = [log π(a), H]; ``draw`` (params,
+    uniform, action) and ``greedy`` (params, action) write an action of ``width`` numbers.
+    """
+
+    judge: Pointer
+    draw: Pointer
+    greedy: Pointer
+    noise: int = 1  # numbers uniform in [0, 1) that an action is drawn from
+    width: int = 1  # numbers of an action
+
+
 class Head(Protocol):
     """Distribution over actions with ``size`` output parameters. All results keep the leading shape of ``params``."""
 
     size: int
     outputs: int  # parameters of the policy, which come first; any others belong to the critic
+    loops: Loops | None  # None where tensor operations are all there is
 
     @classmethod
     def of(cls, space: Any) -> Head:

@@ -2,17 +2,97 @@
 
 from __future__ import annotations
 
+import math
+
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from lfcs.errors import UserError
-from lfcs.heads.base import Judgement
+from lfcs.heads.base import Judgement, Loops, draw_pointer, greedy_pointer, judge_pointer
+from lfcs.kernels import compiled
+
+
+@compiled
+def exponentials(params, out):
+    """Write exp(l_k - max l) into ``out``; return max l and the sum."""
+    largest, total = params[0], 0.0
+    for k in range(1, len(params)):
+        largest = max(largest, params[k])
+    for k in range(len(params)):
+        out[k] = math.exp(params[k] - largest)
+        total += out[k]
+    return largest, total
+
+
+@compiled
+def softmax(params, out):
+    """Write the softmax of as many logits as ``out`` has room for."""
+    _, total = exponentials(params[: len(out)], out)
+    for k in range(len(out)):
+        out[k] /= total
+
+
+@compiled
+def judge_softmax(params, action, score, entropy_score, found):
+    """See :meth:`CategoricalHead.judge`."""
+    taken, entropy = int(action[0]), 0.0
+    largest, total = exponentials(params, score)
+    for k in range(len(params)):
+        logp = params[k] - largest - math.log(total)
+        entropy -= score[k] / total * logp
+        entropy_score[k] = logp
+    found[0], found[1] = entropy_score[taken], entropy
+    for k in range(len(params)):
+        pi = score[k] / total
+        score[k] = (1.0 if k == taken else 0.0) - pi
+        entropy_score[k] = -pi * (entropy_score[k] + entropy)
+
+
+@compiled
+def draw_softmax(params, uniform, action):
+    """See :meth:`CategoricalHead.sample`."""
+    below, taken, weights = 0.0, 0, np.empty(len(params))
+    _, total = exponentials(params, weights)
+    for k in range(len(params) - 1):
+        below += weights[k]
+        taken += below <= uniform[0] * total
+    action[0] = taken
+
+
+@compiled
+def greedy_softmax(params, action):
+    """See :meth:`CategoricalHead.greedy`."""
+    best = 0
+    for k in range(1, len(params)):
+        if params[k] > params[best]:
+            best = k
+    action[0] = best
+
+
+@judge_pointer
+def judge(params, action, score, entropy_score, found):
+    """See :meth:`CategoricalHead.judge`."""
+    judge_softmax(params, action, score, entropy_score, found)
+
+
+@draw_pointer
+def draw(params, uniform, action):
+    """See :meth:`CategoricalHead.sample`."""
+    draw_softmax(params, uniform, action)
+
+
+@greedy_pointer
+def greedy(params, action):
+    """See :meth:`CategoricalHead.greedy`."""
+    greedy_softmax(params, action)
 
 
 class CategoricalHead:
     """π = softmax(l) over ``size`` discrete actions; ``params`` are the logits l [..., K]."""
+
+    loops: Loops | None = Loops(judge, draw, greedy)
 
     def __init__(self, size: int, start: int = 0) -> None:
         if size < 2:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lfcs import rules
+from lfcs.kernels import POST, TICK
+from lfcs.pointers import Pointer, pointer
+
+
+tick_pointer, post_pointer = pointer(TICK), pointer(POST)
 
 
 class Loops(NamedTuple):
-    """A neuron model's own compiled loops, with the arguments of :func:`lfcs.neurons.lif.advance` and ``backward``."""
+    """The compiled forms of a neuron model's ``tick`` and ``post``, one tick of B environments in a call.
 
-    advance: Callable[..., None]
-    backward: Callable[..., None]
-    constants: tuple[float, ...]  # the model's numbers, given to both in the network's precision
+    ``tick`` (before, current, cleared, constants, after) writes the fields of a state's rows [B, ...], which may be the
+    same rows as before; its fields come first in a row. ``post`` (signal, after, cut, constants, carry, out) is called
+    backwards in time and may leave in ``carry`` [B, N] what the tick before needs, 0 at the end and where ``cut``.
+    """
+
+    tick: Pointer
+    post: Pointer
+    constants: tuple[float, ...]  # the model's numbers, given to both as an array in the network's precision
 
 
 class Neuron(Protocol):

@@ -1,0 +1,57 @@
+"""Compiled functions that other compiled functions call by their address.
+
+A caller is then compiled once for all neuron models, heads, rules, encoders and tasks, and what is called is compiled
+and cached on its own: compiling a caller does not compile it again, and a cached caller never holds an old copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+F64, INT, ROW, FLAGS = types.float64, types.int64, types.float64[::1], types.boolean[::1]
+
+
+def batch(kind: Any, axes: int = 2) -> Any:
+    """Return the type of a contiguous array [B, ...] of numbers of a kind."""
+    return types.Array(kind, axes, "C")
+
+
+def any_strides(kind: Any) -> Any:
+    """Return the type of a matrix of any strides."""
+    return types.Array(kind, 2, "A")
+
+
+class Pointer:
+    """A function to be called by address: compiled on first use, once for each signature, and cached on disk.
+
+    ``signature`` returns the one for a kind of number, None where it follows from arguments.
+    """
+
+    def __init__(self, signature: Callable[[Any], Any] | None, function: Callable[..., Any]) -> None:
+        self.signature, self.function = signature, function
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.made: dict[Any, Any] = {}
+
+    def of(self, dtype: Any = np.float64) -> Any:
+        """Return the compiled function for arrays of a precision, which compiled functions take as an argument."""
+        assert self.signature is not None
+        return self._compiled(self.signature(getattr(types, np.dtype(dtype).name)))
+
+    def like(self, returns: Any, *arguments: Any) -> Any:
+        """Return the compiled function for arguments of the types of these."""
+        return self._compiled(returns(*map(numba.typeof, arguments)))
+
+    def _compiled(self, signature: Any) -> Any:
+        if signature not in self.made:
+            self.made[signature] = numba.cfunc(signature, cache=True, error_model="numpy")(self.function)
+        return self.made[signature]
+
+
+def pointer(signature: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Pointer]:
+    """Declare a function with the signature that ``signature`` returns for a kind of number."""
+    return lambda function: Pointer(signature, function)
