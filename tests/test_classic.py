@@ -9,11 +9,13 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfcs.envs import classic
+from lfcs import cli, run
+from lfcs.envs import classic, described, make_vec
 from lfcs.envs.classic import CompiledVectorEnv, base
 from lfcs.envs.vector import make_sync
 from lfcs.errors import UserError
@@ -180,7 +182,8 @@ def test_only_gymnasiums_own_class_without_wrappers_is_compiled():
 
 ONCE = """
 import json, numpy as np
-from lfcs.envs import classic
+from lfcs import cli, run
+from lfcs.envs import classic, described, make_vec
 from lfcs.envs.classic import base
 for env_id in ("CartPole-v1", "Pendulum-v1"):
     envs = classic.CompiledVectorEnv(classic.find(env_id), 2)
@@ -215,3 +218,141 @@ def test_one_environment_is_stepped_in_compiled_code_as_by_a_call():
             )  # fmt: skip
         obs, reward, terminated, truncated, _ = other.step(action)
         assert np.array_equal(envs.obs, obs) and np.array_equal(outcome.T, [reward, terminated, truncated])
+
+
+class Masked(CartPoleVectorEnv):
+    """gymnasium's vectorised cart-pole, in a mode in which it is told what to reset."""
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+    heeds = True
+
+    def reset(self, *, seed=None, options=None):
+        mask = (options or {}).get("reset_mask")
+        if mask is None or not self.heeds:
+            return super().reset(seed=seed)
+        self.state[:, mask] = self.np_random.uniform(self.low, self.high, (4, mask.sum()))
+        self.steps[mask] = 0
+        return self.state.T.astype(np.float32), {}
+
+    def step(self, action):
+        outcome = super().step(action)
+        self.prev_done[:] = False
+        return outcome
+
+
+class Deaf(Masked):
+    """Resets all, whatever the mask."""
+
+    heeds = False
+
+
+class Same(Masked):
+    """Resets itself within the step, where it is asked to."""
+
+    def __init__(self, num_envs, max_episode_steps=500, autoreset_mode=AutoresetMode.NEXT_STEP, tells=True):
+        super().__init__(num_envs, max_episode_steps)
+        self.metadata, self.tells = {"autoreset_mode": autoreset_mode}, tells
+
+    def step(self, action):
+        obs, reward, terminated, truncated, _ = super().step(action)
+        infos = {"final_obs": obs.copy()} if self.tells else {}
+        if (terminated | truncated).any():
+            obs, _ = self.reset(options={"reset_mask": terminated | truncated})
+        return obs, reward, terminated, truncated, infos
+
+
+ENTRY = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+for cls in (Masked, Deaf, Same):
+    vector = {"entry_point": ENTRY, "vector_entry_point": cls, "max_episode_steps": 40}
+    gymnasium.register(f"{cls.__name__}CartPole-v0", **vector)
+gymnasium.register("SilentCartPole-v0", **(vector | {"kwargs": {"tells": False}}))
+gymnasium.register("OnlyVector-v0", vector_entry_point=Masked, max_episode_steps=40)
+
+
+@pytest.mark.parametrize("env_id", ["MaskedCartPole-v0", "SameCartPole-v0", "OnlyVector-v0"])
+def test_vector_implementations_step_as_plain_ones_from_the_same_state(env_id):
+    plain, ours = make_sync("MaskedCartPole-v0", 6), make_vec(env_id, 6, kind="vector")
+    assert ours.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    plain.reset(seed=0)
+    obs, _ = ours.reset(seed=0)
+    rng, ended, firsts = np.random.default_rng(0), np.zeros(2), [obs]
+    for _ in range(300):
+        for b, env in enumerate(plain.envs):
+            env.unwrapped.state = ours.envs.state[:, b].copy()
+            env.unwrapped.steps_beyond_terminated = None
+        action = rng.integers(2, size=6) | (np.arange(6) == 5)  # the last one falls soon
+        action[0] = obs[0, 2] + obs[0, 3] > 0  # the first is held up until the time limit
+        obs, reward, terminated, truncated, infos = ours.step(action)
+        theirs = plain.step(action)
+        over = terminated | truncated
+        for a, b in zip((reward, terminated, truncated), theirs[1:4], strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+        seen = (final_observations(o, over, i) for o, i in ((obs, infos), (theirs[0], theirs[4])))
+        np.testing.assert_array_equal(*seen)
+        np.testing.assert_array_equal(obs[~over], theirs[0][~over])
+        firsts.append(obs[over])
+        ended += terminated.sum(), truncated.sum()
+    starts = np.concatenate(firsts)
+    assert ended.all() and (np.abs(starts) <= 0.05).all() and (np.abs(starts).max(0) > 0.04).all()
+    assert np.abs(starts.mean(0)).max() < 0.02
+
+
+def test_what_cannot_reset_within_the_step_is_one_line():
+    for env_id, message in {
+        "CartPole-v1": r"cannot reset within the step .*\(its autoreset mode is NEXT_STEP\)",
+        "Acrobot-v1": "no vector form of its own",
+        "CartPoll-v1": "unknown environment 'CartPoll-v1'; did you mean CartPole-v1",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            make_vec(env_id, 2, kind="vector")
+    for env_id, message in {"DeafCartPole-v0": "ignores reset_mask", "SilentCartPole-v0": "gives no final_obs"}.items():
+        envs = make_vec(env_id, 2, kind="vector")
+        envs.reset(seed=0)
+        with pytest.raises(UserError, match=message):
+            for _ in range(20):
+                envs.step(np.array([0, 1]))
+
+
+def test_the_kind_that_steps_is_the_one_asked_for():
+    def kind(*args, **given):
+        envs = make_vec(*args, **given)
+        said = described(envs)
+        envs.close()
+        return said
+
+    assert kind("CartPole-v1", 3) == kind("CartPole-v1", 3, "auto") == "3 environments, compiled"
+    assert kind("toys:Clock-v0", 2) == kind("CartPole-v1", 2, kind="plain") == "2 environments, plain"
+    assert kind(lambda: gymnasium.make("CartPole-v1"), 2) == "2 environments, plain"
+    assert kind("CartPole-v1", 2, "1") == "2 environments, plain, in 1 worker"
+    assert kind("MaskedCartPole-v0", 2, "auto", "vector") == "2 environments, vector"
+    for args, message in (
+        (("toys:Clock-v0", 2, "0", "compiled"), "there is no compiled form of 'toys:Clock-v0'"),
+        (("CartPole-v1", 2, "1", "compiled"), "needs train.env_workers=0"),
+        ((lambda: gymnasium.make("CartPole-v1"), 2, "0", "compiled"), "wants the id of a registered environment"),
+        (("CartPole-v1", 2, "0", "fast"), "must be one of auto, compiled, vector, plain"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make_vec(*args)
+
+
+def test_a_run_says_what_steps_its_environments_and_does_not_depend_on_it(tmp_path, capsys):
+    small = ["network.neurons=8", "train.num_envs=4", "train.final_episodes=2", "rule.window=32"]
+    said, weights = {}, {}
+    for name in ("auto", "plain"):
+        path = tmp_path / name
+        argv = ["train", "CartPole-v1", "--steps", "600", "--run-dir", str(path), "--env-workers", "0"]
+        assert cli.main([*argv, "--set", f"train.env_kind={name}", *small]) == 0
+        said[name] = capsys.readouterr().out.splitlines()[0]
+        assert json.loads((path / "config.json").read_text())["environments"] == said[name].partition(": ")[2]
+        weights[name] = run.load(path).network.hidden.detach().numpy()
+        assert run.load_config(path).train.env_kind == name
+    assert said["auto"] == "CartPole-v1: 4 environments, compiled"
+    assert said["plain"] == "CartPole-v1: 4 environments, plain"
+    assert np.array_equal(*weights.values())
+    assert (
+        run.evaluate(tmp_path / "auto", 2, 1)[0]["greedy"].tolist()
+        == run.evaluate(tmp_path / "plain", 2, 1)[0]["greedy"].tolist()
+    )
+    trainer = run.proceed(tmp_path / "auto", progress=False)  # goes on where it was
+    assert trainer.env_steps >= 600
+    trainer.close()

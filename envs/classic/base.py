@@ -189,6 +189,7 @@ class CompiledVectorEnv(VectorEnv):
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    kind = "compiled"
 
     def __init__(self, task: Task, num_envs: int) -> None:
         self.task, self.num_envs, self.limit = task, num_envs, task.limit
