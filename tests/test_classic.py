@@ -106,6 +106,7 @@ def test_trajectories_are_gymnasiums_bit_for_bit(env_id):
 def test_any_number_of_environments_and_any_seed(env_id, count, seed, window):
     """Also where starts were drawn ahead for a loop over many steps."""
     ours, theirs, rng = compiled(env_id, count), make_sync(env_id, count), np.random.default_rng(seed)
+    np.testing.assert_array_equal(ours.reset(seed=np.int64(seed))[0], theirs.reset(seed=seed)[0])
     for reset_seed in (seed, None, list(range(count))):
         obs, _ = ours.reset(seed=reset_seed)
         np.testing.assert_array_equal(obs, theirs.reset(seed=reset_seed)[0])

@@ -235,7 +235,9 @@ class CompiledVectorEnv(VectorEnv):
         if options:
             raise UserError(f"a compiled environment takes no options: use train.env_kind=plain, got {options}")
         count = self.num_envs
-        seeds = [seed + i for i in range(count)] if isinstance(seed, int) else [None] * count if seed is None else seed
+        if isinstance(seed, (int, np.integer)):
+            seed = [int(seed) + i for i in range(count)]
+        seeds = [None] * count if seed is None else seed
         if len(seeds) != count:
             raise UserError(f"{len(seeds)} seeds for {count} environments")
         if not self._generators:
