@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import multiprocessing
 import os
 import pickle
@@ -12,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
-from typing import Any
+from typing import Any, TypeVar
 
 import cloudpickle
 import gymnasium
@@ -20,12 +21,16 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from lfcs.envs.vectorised import make_vectorised
 from lfcs.errors import UserError, nearest
 from lfcs.names import import_module
 from lfcs.spawn import main_not_run_again
 
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
 
+Vec = TypeVar("Vec", bound=VectorEnv)
+
+KINDS = "auto", "compiled", "vector", "plain"
 WORTH_WORKERS = 1e-3  # seconds a step of all environments must take before processes pay for their round trip
 
 
@@ -61,48 +66,99 @@ def make_sync(env: Env, num_envs: int) -> SyncVectorEnv:
     try:
         envs = SyncVectorEnv([_maker(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     except gymnasium.error.UnregisteredEnv:
-        name = str(env).rpartition(":")[2]
-        raise UserError(f"unknown environment {env!r}{nearest(name, gymnasium.registry)}") from None
+        raise UserError(f"unknown environment {env!r}{nearest(_name(str(env)), gymnasium.registry)}") from None
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make environment {env!r}: {' '.join(str(error).split())}") from None
     if len({id(env.unwrapped) for env in envs.envs}) < num_envs:
         raise UserError("env returned the same environment twice: it wants a function that makes a new one each time")
+    return _checked(envs)
+
+
+def _checked(envs: Vec) -> Vec:
     if not isinstance(envs.single_observation_space, gymnasium.spaces.Box):
         raise UserError(f"observation space {envs.single_observation_space} is not supported: it must be a Box")
     return envs
 
 
-def make_vec(env: Env, num_envs: int, workers: str = "0") -> VectorEnv:
+def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto") -> VectorEnv:
     """Return ``num_envs`` copies of an environment side by side, in SAME_STEP autoreset mode.
 
     ``env`` is a registered gymnasium id, ``package.module:Id`` whose module registers it when imported, a class of
     environments, or a function that makes one. ``workers`` is the number of processes that step them, 0 for none;
-    ``auto`` takes one per core where a step of all environments is slow enough to pay for it. Results do not depend on
-    it. Raises UserError on an unknown id (with the nearest known), a missing extra, observations that are not a Box, a
-    bad number of workers, or workers that cannot start.
+    ``auto`` takes one per core where a step of all environments is slow enough to pay for it. ``kind`` is what steps
+    them: ``compiled`` (:mod:`lfcs.envs.classic`), ``vector`` (:mod:`lfcs.envs.vectorised`), ``plain``, one by one; or
+    ``auto``, which is compiled where that is to be had and no number of workers is asked for, else plain. Results
+    depend neither on the workers nor on whether it is compiled or plain.
+
+    Raises UserError on an unknown id (with the nearest known), a missing extra, observations that are not a Box, a bad
+    number of workers, workers that cannot start, or a kind that there is not of this environment.
     """
     if workers != "auto" and not workers.isdecimal():
         raise UserError(f"the number of environment workers must be auto, 0 or more, got {workers!r}")
-    if workers == "auto":
-        slow = _seconds_per_step(env) * num_envs > WORTH_WORKERS
-        count = (os.cpu_count() or 1) if slow else 0
-    else:
-        count = int(workers)
-    count = min(count, num_envs)
+    if kind not in KINDS:
+        raise UserError(f"the kind of environments must be one of {', '.join(KINDS)}, got {kind!r}")
+    asked = workers.isdecimal() and int(workers) > 0
+    if kind in ("compiled", "vector"):
+        if asked:
+            raise UserError(f"train.env_kind={kind} steps in this process: it needs train.env_workers=0")
+        if not isinstance(env, str):
+            raise UserError(f"train.env_kind={kind} wants the id of a registered environment, got {env!r}")
+    if kind == "vector":
+        _load(str(env))
+        return _checked(make_vectorised(_name(str(env)), num_envs))
+    if kind == "compiled" or (kind == "auto" and not asked):
+        envs = _compiled(env, num_envs)
+        if envs is not None:
+            return envs
+    if kind == "compiled":
+        raise UserError(f"there is no compiled form of {env!r}: use train.env_kind=plain")
+    count = min(_worth(env, num_envs) if workers == "auto" else int(workers), num_envs)
     return WorkerVectorEnv(env, num_envs, count) if count else make_sync(env, num_envs)
 
 
+def described(envs: VectorEnv) -> str:
+    """Return in words how many environments there are and what steps them."""
+    return f"{envs.num_envs} environments, {getattr(envs, 'kind', 'plain')}"
+
+
+def _name(env_id: str) -> str:
+    return env_id.rpartition(":")[2]
+
+
+def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
+    """Return the compiled form of environments, or None where there is none."""
+    if not isinstance(env, str):
+        return None
+    from lfcs.envs import classic  # here, as workers do without the compiler
+
+    _load(env)
+    task = classic.find(_name(env))
+    return classic.CompiledVectorEnv(task, num_envs) if task else None
+
+
+def _worth(env: Env, num_envs: int) -> int:
+    """Return the number of workers that pay: one per core of ours, or none."""
+    # where the system can say so, the cores that this process may use rather than all
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores > 1 and _seconds_per_step(env) * num_envs > WORTH_WORKERS else 0
+
+
 def _seconds_per_step(env: Env, steps: int = 20) -> float:
-    """Time a step of one environment, which is then thrown away."""
+    """Return the shortest of some steps of one environment, which is then thrown away.
+
+    The shortest, because whatever else runs on the machine, or is done at first, only adds to it.
+    """
     envs = make_sync(env, 1)
     envs.reset(seed=0)
     envs.action_space.seed(0)
-    begun = time.perf_counter()
+    shortest = math.inf
     for _ in range(steps):
-        envs.step(envs.action_space.sample())
-    elapsed = time.perf_counter() - begun
+        action = envs.action_space.sample()
+        begun = time.perf_counter()
+        envs.step(action)
+        shortest = min(shortest, time.perf_counter() - begun)
     envs.close()
-    return elapsed / steps
+    return shortest
 
 
 def _portable(env: Env) -> bytes:
@@ -110,7 +166,7 @@ def _portable(env: Env) -> bytes:
 
     Raises UserError where it cannot be sent.
     """
-    spec = gymnasium.registry.get(env.rpartition(":")[2]) if isinstance(env, str) else None
+    spec = gymnasium.registry.get(_name(env)) if isinstance(env, str) else None
     try:
         return cloudpickle.dumps((env, spec))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -134,6 +190,7 @@ class WorkerVectorEnv(VectorEnv):
     def __init__(self, env: Env, num_envs: int, workers: int) -> None:
         like, portable = make_sync(env, 1), _portable(env)
         self.num_envs, self.metadata = num_envs, like.metadata
+        self.kind = f"plain, in {workers} worker{'s' if workers > 1 else ''}"
         self.single_observation_space, self.single_action_space = (
             like.single_observation_space,
             like.single_action_space,

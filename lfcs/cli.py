@@ -65,7 +65,7 @@ def _run(trainer: Trainer) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from lfcs import configure, experiments, run
+    from lfcs import configure, envs, experiments, run
 
     experiment = args.experiment or experiments.find(args.env)
     env = experiment["env"] if experiment else args.env
@@ -75,10 +75,12 @@ def _train(args: argparse.Namespace) -> None:
     config = configure.build_config(
         env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment
     )
+    trainer = run.begin(config, args.run_dir)
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
+    print(f"{config.env}: {envs.described(trainer.envs)}")
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
-    _run(run.begin(config, args.run_dir))
+    _run(trainer)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -95,6 +95,12 @@ class TrainConfig:
 
     num_envs: int = setting(16, "environments stepped side by side", low=1)
     env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
+    env_kind: str = setting(
+        "auto",
+        "what steps environments: compiled loops, a vector form of their own, plain one by one, or auto: compiled "
+        "where that is to be had and no number of workers is asked for, else plain",
+        choices=("auto", "compiled", "vector", "plain"),
+    )
     threads: int = setting(1, "threads of tensor operations", low=1)
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1)
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)

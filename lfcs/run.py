@@ -50,7 +50,9 @@ def make_trainer(
     """
     return Trainer(
         config,
-        make_vec=lambda count: envs.make_vec(make_env or config.env, count, config.train.env_workers),
+        make_vec=lambda count: envs.make_vec(
+            make_env or config.env, count, config.train.env_workers, config.train.env_kind
+        ),
         make_encoder=lambda space: envs.make_encoder(space, config.encoder),
         make_agent=agent or find_agent(config.agent),
         callbacks=callbacks,
@@ -105,7 +107,8 @@ def begin(
     with closed_on_error(trainer):
         trainer.rollout.refresh(stream_seed(config.seed, "environments"))
         Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
-        checkpoint.write_json(run_dir / "config.json", config.to_dict() | {"versions": versions})
+        notes = {"environments": envs.described(trainer.envs), "versions": versions}
+        checkpoint.write_json(run_dir / "config.json", config.to_dict() | notes)
     return trainer
 
 
@@ -157,7 +160,8 @@ def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
         raise UserError(f"{run_dir / 'config.json'} is damaged") from None
     try:
         rule = agent or find_agent(data["agent"])
-        return Config.from_dict({key: value for key, value in data.items() if key != "versions"}, rule.Options)
+        asked = {key: value for key, value in data.items() if key not in ("environments", "versions")}
+        return Config.from_dict(asked, rule.Options)
     except (AttributeError, TypeError, KeyError):
         raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
 
@@ -262,7 +266,7 @@ def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndar
     device = set_device(config.device, config.train.threads)
     saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
     policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
-    with closing(envs.make_vec(config.env, MAX_BATCH)) as vec:
+    with closing(envs.make_vec(config.env, MAX_BATCH, kind=config.train.env_kind)) as vec:
         found = {
             name: play(policy.seeded(seeded), vec, episodes, seeded, greedy)[0]
             for name, greedy in (("sampled", False), ("greedy", True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
+import time
 
 import gymnasium
 import numpy as np
@@ -15,6 +17,7 @@ from gymnasium.vector import AutoresetMode
 import lfcs
 from lfcs import envs
 from lfcs.config import EncoderConfig
+from lfcs.envs import vector
 from lfcs.envs.encoders import Identity, RunningMoments
 from lfcs.errors import UserError
 
@@ -225,3 +228,36 @@ class Cut(lfcs.Callback):
 
     def begin(self, trainer):
         raise UserError("not today")
+
+
+class Slow(toys.Guess):
+    """Slow in its first steps, or in all of them."""
+
+    slow = 3
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def step(self, action):
+        self.count += 1
+        if self.count <= self.slow:
+            time.sleep(0.01)
+        return super().step(action)
+
+
+class AlwaysSlow(Slow):
+    """Slow in every step."""
+
+    slow = 10**9
+
+
+def test_automatic_workers_are_not_misled_by_slow_first_steps_or_by_cores_of_others(monkeypatch):
+    def count(env, cores):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+        return vector._worth(env, 3)
+
+    assert count(Slow, 2) == 0 and count(AlwaysSlow, 1) == 0
+    assert count(AlwaysSlow, 2) == 2
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on other systems
+    assert vector._worth(AlwaysSlow, 3) == (os.cpu_count() if os.cpu_count() > 1 else 0)

@@ -1,0 +1,41 @@
+"""gymnasium's classic control tasks as compiled functions, with its numbers bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+
+import gymnasium
+
+from lfcs.envs.classic.base import NO_LIMIT, CompiledVectorEnv, Task
+
+__all__ = ["CompiledVectorEnv", "Task", "find"]
+
+_ROOM = "gymnasium.envs.classic_control."
+# what gymnasium runs -> the module here whose TASKS stand for it; imported, and so compiled, only when asked for
+MODULES = {
+    _ROOM + "cartpole:CartPoleEnv": "cartpole",
+    _ROOM + "acrobot:AcrobotEnv": "acrobot",
+    _ROOM + "mountain_car:MountainCarEnv": "mountain_car",
+    _ROOM + "continuous_mountain_car:Continuous_MountainCarEnv": "mountain_car_continuous",
+    _ROOM + "pendulum:PendulumEnv": "pendulum",
+}
+
+
+def find(env_id: str) -> Task | None:
+    """Return the compiled task of a registered id with its time limit, or None where there is none.
+
+    There is one where the id runs gymnasium's own class, without wrappers and with arguments that a task stands for.
+    """
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or spec.entry_point is None or spec.additional_wrappers:
+        return None
+    entry = spec.entry_point
+    name = entry if isinstance(entry, str) else f"{entry.__module__}:{getattr(entry, '__qualname__', '')}"
+    if name not in MODULES:
+        return None
+    tasks: tuple[Task, ...] = importlib.import_module(f"lfcs.envs.classic.{MODULES[name]}").TASKS
+    for task in tasks:
+        if spec.kwargs == task.kwargs:
+            return dataclasses.replace(task, limit=spec.max_episode_steps or NO_LIMIT)
+    return None
