@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 
 import lfcs
 from lfcs import cli
+from lfcs.configure import build_config
 from lfcs.errors import UserError
 from lfcs.study import many, values
 from lfcs.trainer import stream_seed
@@ -124,7 +127,7 @@ def test_a_seed_among_many_is_as_if_it_ran_alone_and_is_kept(capsys, tmp_path):
     (root / "lf-cs_seed3/summary.json").unlink()  # as if cut after its last checkpoint
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    assert "2 of 3 runs are finished already" in out
+    assert "2 of 3 runs are finished already" in out and re.findall(r"^seed (\d)", out, re.M) == ["3"]
     assert {p.parent for p in root.rglob("*.*") if before.get(p) != p.stat().st_mtime_ns} == {root / "lf-cs_seed3"}
     assert outcome(root / "lf-cs_seed3") == outcome(alone / "3")
 
@@ -160,10 +163,21 @@ def test_a_run_that_diverges_is_named_and_counted(capsys, tmp_path):
         assert "1 of 1 runs diverged: seed 3" in err and "1 seed: final greedy return" in out
 
 
-def start(argv, **environment):
-    """Start the command line as a group of processes of its own."""
-    given = {"cwd": Path(__file__).parent, "env": os.environ | environment, "text": True, "start_new_session": True}
-    return subprocess.Popen(MAIN + argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
+@pytest.fixture
+def start():
+    """Give what starts the command line as a group of processes of its own, which does not outlive the test."""
+    groups = []
+
+    def begin(argv, **environment):
+        given = {"cwd": Path(__file__).parent, "env": os.environ | environment, "text": True, "start_new_session": True}
+        process = subprocess.Popen(MAIN + argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
+        groups.append(process.pid)
+        return process
+
+    yield begin
+    for group in groups:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
 
 
 def wait_for(process, ready):
@@ -185,8 +199,8 @@ def gone(group, seconds=60):
 
 
 @pytest.mark.parametrize("way", ["the terminal's", "a signal to the first", "killed"])
-def test_stopping_leaves_checkpoints_and_no_process_and_the_same_command_goes_on(capsys, tmp_path, way):
-    longer = ["--steps", "3000", *QUICK[2:], "train.eval_every=100000", "train.checkpoint_every=100000"]
+def test_stopping_leaves_checkpoints_and_no_process_and_the_same_command_goes_on(capsys, tmp_path, start, way):
+    longer = ["--steps", "2000", *QUICK[2:], "train.eval_every=100000", "train.checkpoint_every=100000"]
     argv = ["train", "toys:Guess-v0", "--seeds", "0..2", "--jobs", "2", "--run-dir", str(tmp_path), *longer]
     files = [tmp_path / f"lf-cs_seed{seed}/metrics.csv" for seed in (0, 1)]
     process = start(argv)
@@ -212,7 +226,7 @@ def test_stopping_leaves_checkpoints_and_no_process_and_the_same_command_goes_on
         assert outcome(tmp_path / "lf-cs_seed1") == outcome(tmp_path / "alone")
 
 
-def test_pressed_twice_it_stops_at_once(tmp_path):
+def test_pressed_twice_it_stops_at_once(tmp_path, start):
     argv = ["train", "toys:Fragile-v0", "--seeds", "0,1", "--jobs", "2", "--run-dir", str(tmp_path), *QUICK]
     process = start(argv, **breaking(hangs=1))
     wait_for(process, lambda: (tmp_path / "lf-cs_seed0/summary.json").exists())
@@ -224,6 +238,18 @@ def test_pressed_twice_it_stops_at_once(tmp_path):
     _, err = process.communicate(timeout=30)
     assert gone(process.pid) and process.returncode == 130 and "Traceback" not in err, err
     assert err.splitlines()[-1] == "lfcs: stopped with 1 of 2 runs finished; the same command goes on"
+
+
+def test_whatever_fails_here_no_process_is_left(tmp_path):
+    settings = {"network.neurons": 8, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10}
+    configs = [build_config("toys:Guess-v0", steps=steps, seed=steps, overrides=settings) for steps in (20, 100_000)]
+
+    def told(index, found):
+        raise BrokenPipeError("standard output is gone")
+
+    with pytest.raises(BrokenPipeError):
+        many.Processes(many.prepare(configs, tmp_path, 2), 2).finish([0, 1], told)
+    assert not multiprocessing.active_children() and (tmp_path / "lf-cs_seed20/summary.json").exists()
 
 
 def test_an_experiment_script_takes_seeds(tmp_path):
