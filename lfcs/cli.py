@@ -15,6 +15,7 @@ from lfcs import __version__
 from lfcs.errors import UserError, guarded
 
 if TYPE_CHECKING:
+    from lfcs.config import Config
     from lfcs.trainer import Trainer
 
 
@@ -65,22 +66,53 @@ def _run(trainer: Trainer) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from lfcs import configure, envs, experiments, run
+    from lfcs import envs, run
 
-    experiment = args.experiment or experiments.find(args.env)
-    env = experiment["env"] if experiment else args.env
-    overrides = {"train.env_workers": args.env_workers or "auto"}
+    if args.seeds is not None:
+        _train_seeds(args)
+        return
+    if args.jobs is not None:
+        raise UserError("--jobs is for several --seeds")
+    config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
+    trainer = run.begin(config, args.run_dir)
+    print(f"{config.env}: {envs.described(trainer.envs)}")
+    _introduce(config, f"seed {config.seed}", args.experiment)
+    _run(trainer)
+
+
+def _train_seeds(args: argparse.Namespace) -> None:
+    from lfcs.study import many, values
+
+    if args.seed is not None:
+        raise UserError("--seed and --seeds cannot be given together")
+    seeds = values.seeds("--seeds", args.seeds)
+    # the runs share the cores already; results do not depend on workers
+    configs = [_config(args, seed, args.env_workers or "0") for seed in seeds]
+    name = args.experiment["name"] if args.experiment else values.file_name(configs[0].env)
+    root = args.run_dir or many.ROOT / name
+    runs = many.prepare(configs, root, args.jobs)
+    _introduce(configs[0], many.named([str(seed) for seed in seeds]), args.experiment)
+    many.train(runs, root, args.jobs)
+
+
+def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
+    """Return the settings of a run; ``args.experiment`` is found where there is one."""
+    from lfcs import configure, experiments
+
+    args.experiment = args.experiment or experiments.find(args.env)
+    env = args.experiment["env"] if args.experiment else args.env
+    overrides: dict[str, Any] = {"train.env_workers": workers}
     overrides |= {"train.threads": args.threads} if args.threads else {}
     overrides |= dict(_pair(text) for text in args.set)
-    config = configure.build_config(
-        env, args.agent, args.steps, args.seed, args.device, args.engine, overrides, experiment
-    )
-    trainer = run.begin(config, args.run_dir)
+    given = args.agent, args.steps, seed, args.device, args.engine
+    return configure.build_config(env, *given, overrides, args.experiment)
+
+
+def _introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> None:
+    """Say what is going to be trained."""
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
-    print(f"{config.env}: {envs.described(trainer.envs)}")
-    print(f"{config.agent} on {config.env}, {config.steps:,} steps, seed {config.seed}, with {where}")
+    print(f"{config.agent} on {config.env}, {config.steps:,} steps, {seeds}, with {where}")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
-    _run(trainer)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -125,13 +157,15 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
+    from lfcs.study import values
     from lfcs.study.compare import compare
     from lfcs.study.sources import command_line, load
 
     wanted = ("agents", "replays", "seeds", "steps", "rates")
     flags = {key: value for key in wanted if (value := getattr(args, key)) is not None}
-    if "seeds" in flags and len(args.seeds) == 1:
-        flags["seeds"] = args.seeds[0]  # so many seeds
+    if "seeds" in flags:
+        so_many = len(args.seeds) == 1 and args.seeds[0].isdecimal()
+        flags["seeds"] = int(args.seeds[0]) if so_many else values.seeds("--seeds", args.seeds)
     plan = load(args.comparison, flags)
     if args.print_plan:
         print(json.dumps(plan.to_dict(), indent=2))
@@ -178,8 +212,14 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-h", "--help", action=_Settings)
     parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: lf-cs)")
     parser.add_argument("--steps", type=int, help="environment steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--run-dir", type=Path, help="directory of the run (default: a new one below runs/)")
+    parser.add_argument("--seed", type=int, help="seed of one run (default: 0)")
+    parser.add_argument("--seeds", nargs="+", help="several runs side by side: 0..15, 0,3,7 or 0..3,8")
+    parser.add_argument("--jobs", type=int, help="runs side by side (default: as many as there are cores)")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        help="directory of the run (default: a new one below runs/), or of all runs (default: below runs/seeds/)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
@@ -196,7 +236,7 @@ def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
     parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
-    parser.add_argument("--seeds", type=int, nargs="+", help="one number: so many seeds; or the seeds")
+    parser.add_argument("--seeds", nargs="+", help="one number: so many seeds; or the seeds: 0..15, 0,3,7")
     parser.add_argument("--steps", type=int, help="environment steps of a run")
     parser.add_argument(
         "--rates", type=float, nargs="+", help="learning rates of the readout to pick from (default: the agent's own)"

@@ -15,6 +15,8 @@ class UserError(Exception):
 class Diverged(UserError):
     """Training stopped because a gradient is not finite; the run has a summary that says so."""
 
+    reason = "a gradient was not finite"  # in the summary
+
 
 class Interrupted(UserError):
     """Training stopped on request after writing a checkpoint."""

@@ -160,7 +160,7 @@ class Trainer:
                     raise Interrupted(f"stopped at step {self.env_steps}")
             return self.finish()
         except Diverged:
-            self.finish("a gradient was not finite")
+            self.finish(Diverged.reason)
             raise
         finally:
             self.close()

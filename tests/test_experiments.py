@@ -38,7 +38,7 @@ def tiny(monkeypatch, tmp_path):
 
 
 def arguments(tmp_path, **changes):
-    defaults = {"experiment": "tiny", "seeds": [0, 1], "agents": ["lf-cs", "e-prop"], "jobs": 2, "engine": "fused"}
+    defaults = {"experiment": "tiny", "seeds": ["0..1"], "agents": ["lf-cs", "e-prop"], "jobs": 2, "engine": "fused"}
     return argparse.Namespace(**defaults | {"runs": tmp_path / "runs", "out": tmp_path / "out"} | changes)
 
 

@@ -23,6 +23,12 @@ def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_scores():
     assert bootstrap_interval([7.0, 7.0, 7.0]).tolist() == [7.0, 7.0]
 
 
+def test_the_bootstrap_of_many_scores_draws_the_same_numbers_piece_by_piece():
+    scores, rng = np.random.default_rng(1).normal(size=301), np.random.default_rng(0)
+    whole = np.quantile(iqm(scores[rng.integers(301, size=(10_000, 301))]), [0.025, 0.975])
+    assert bootstrap_interval(scores).tolist() == whole.tolist()
+
+
 def test_no_scores_are_refused():
     for call in (iqm, bootstrap_interval):
         with pytest.raises(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import gymnasium
 import numpy as np
@@ -70,6 +71,22 @@ class Faulty(Guess):
         return obs, reward, *rest
 
 
+class Fragile(Guess):
+    """Breaks when it is reset with a seed of ``TOY_BREAKS``, such as "raises:12 exits:34 hangs:56"."""
+
+    def reset(self, *, seed=None, options=None):
+        for word in os.environ.get("TOY_BREAKS", "").split():
+            how, _, when = word.partition(":")
+            if str(seed) != when:
+                continue
+            if how == "exits":
+                os._exit(3)
+            if how == "hangs":
+                time.sleep(600)
+            raise ValueError("ow")
+        return super().reset(seed=seed)
+
+
 class Forgetful(Guess):
     """Ignores its seed, so that it cannot be brought back."""
 
@@ -119,6 +136,7 @@ gymnasium.register("EndlessClock-v0", entry_point=Clock, kwargs={"horizon": 50, 
 gymnasium.register("Guess-v0", entry_point=Guess)
 gymnasium.register("FaultyReward-v0", entry_point=Faulty)
 gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "observation"})
+gymnasium.register("Fragile-v0", entry_point=Fragile)
 gymnasium.register("Forgetful-v0", entry_point=Forgetful)
 gymnasium.register("Continuous-v0", entry_point=Continuous)
 gymnasium.register("Worded-v0", entry_point=Worded)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from lfcs import experiments
 from lfcs.errors import guarded
+from lfcs.study import values
 from lfcs.study.compare import RESULTS
 from lfcs.study.seeds import run_experiment
 
-SEEDS = list(range(10, 20))
+SEEDS = "10..19"
 
 
 def main(args: argparse.Namespace) -> None:
@@ -23,7 +24,7 @@ def main(args: argparse.Namespace) -> None:
     run_experiment(
         experiments.literals("SETTINGS")["pong"],
         ["lf-cs", "e-prop"],
-        args.seeds,
+        values.seeds("--seeds", args.seeds),
         args.jobs,
         args.runs,
         args.out / "figure1.csv",
@@ -32,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--seeds", nargs="+", default=[SEEDS], help="0..15, 0,3,7 or 0..3,8")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--runs", type=Path, default=Path("runs/figure1"), help="where run directories go")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where curves and picture go")

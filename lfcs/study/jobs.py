@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from tqdm import tqdm
 
 from lfcs.config import Config
 from lfcs.errors import Diverged, UserError
-from lfcs.run import begin, complete, load_config, proceed
+from lfcs.run import begin, complete, load_config, proceed, read_summary
 from lfcs.spawn import main_not_run_again
+from lfcs.trainer import Trainer
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}"
 
@@ -38,21 +38,33 @@ class Job:
         return self.config.steps * (1 + self.replays)
 
 
-def finish(config: Config, run_dir: Path) -> dict[str, Any]:
-    """Return the summary of a run: read it, or continue the run, or start it. A run that diverged has one too.
-
-    Raises UserError if the directory holds a run with other settings.
-    """
-    begun, summary = (run_dir / "config.json").exists(), run_dir / "summary.json"
+def is_begun(config: Config, run_dir: Path) -> bool:
+    """Return whether a directory holds this run. Raises UserError if it holds a run with other settings."""
+    begun = (run_dir / "config.json").exists()
     if begun and load_config(run_dir) != config:
         raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another directory")
-    if not summary.exists():
+    return begun
+
+
+def finish(config: Config, run_dir: Path, made: Callable[[Trainer], None] | None = None) -> dict[str, Any]:
+    """Return the summary of a run: read it, or continue the run, or start it. A run that diverged has one too.
+
+    ``made`` is told of the trainer before it goes. Raises UserError if the directory holds a run with other settings.
+    """
+    begun = is_begun(config, run_dir)
+    if not (run_dir / "summary.json").exists():
         trainer = proceed(run_dir, progress=False) if begun else begin(config, run_dir, progress=False)
-        try:
+        if made is not None:
+            made(trainer)
+        with suppress(Diverged):  # the summary says so
             return complete(trainer)
-        except Diverged:
-            pass  # the summary says so
-    return json.loads(summary.read_text())
+    return read_summary(run_dir)
+
+
+def check_number(jobs: int) -> None:
+    """Raise UserError on a number of runs side by side below 1."""
+    if jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {jobs}")
 
 
 @contextmanager
@@ -64,8 +76,7 @@ def workers(number: int, executor: Executor | None = None) -> Iterator[Executor]
     if executor is not None:
         yield executor
         return
-    if number < 1:
-        raise UserError(f"--jobs must be at least 1, got {number}")
+    check_number(number)
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(number, spawn, initializer=torch.set_num_threads, initargs=(1,))
     try:  # not ``with pool``: its exit would wait for what runs

@@ -1,8 +1,9 @@
 """One task, several seeds and agents: the table of all seeds, the curves as CSV and, with matplotlib, as a picture.
 
-    python -m lfcs.study.seeds cartpole --seeds 0 1 2 3 4
+    python -m lfcs.study.seeds cartpole --seeds 0..4
 
-Runs go side by side in processes. Started again, finished runs are kept and cut ones continue.
+Runs go side by side in processes, those of ``lfcs train cartpole --seeds 0..4`` among them. Started again, finished
+runs are kept and cut ones continue.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from lfcs import experiments
 from lfcs.configure import build_config
 from lfcs.errors import UserError, guarded, nearest
 from lfcs.monitor import read_metrics
+from lfcs.study import many, values
 from lfcs.study.compare import RESULTS
 from lfcs.study.figures import check_installed, colours_of, draw_published, pyplot
-from lfcs.study.jobs import finish, run_all, workers
 from lfcs.study.results import Row, curves_of, labels_of
-from lfcs.study.stats import bootstrap_interval, iqm
 
 CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")
 
@@ -44,8 +44,7 @@ def table(summaries: list[dict[str, Any]]) -> str:
         cells = []
         for key in ("mean_return", "mean_return_sampled"):
             scores = np.array([s[key] for s in summaries if s["agent"] == agent])
-            low, high = bootstrap_interval(scores)
-            cells.append(f"median {np.median(scores):.2f}, IQM {iqm(scores):.2f} [{low:.2f}, {high:.2f}]")
+            cells.append(many.aggregate(scores))
         lines.append(f"| **{agent}** | all | {cells[0]} | {cells[1]} | | | |")
     return "\n".join(lines)
 
@@ -113,14 +112,16 @@ def run_experiment(
         for agent in agents
         for seed in seeds
     ]
-    run_dirs = [runs / experiment["name"] / f"{c.agent}_seed{c.seed}" for c in configs]
-    with workers(jobs) as pool:
-        summaries = run_all(pool, finish, list(zip(configs, run_dirs, strict=True)))
+    root = runs / experiment["name"]
+    of_seeds = many.prepare(configs, root, jobs)
+    outcomes = many.finish_all(of_seeds, jobs)
+    many.judge(of_seeds, outcomes)
+    summaries = [of.summary for of in outcomes if of.summary]
     print(table(summaries))
-    write_curves(curves, list(zip(summaries, run_dirs, strict=True)))
+    write_curves(curves, list(zip(summaries, (run_dir for _, run_dir in of_seeds), strict=True)))
     published = RESULTS / f"{experiment['name']}_published.csv"
     draw(curves, curves.with_suffix(".png"), experiment["env"], published)
-    print(f"\ncurves: {curves}, {curves.with_suffix('.png')}; TensorBoard: lfcs watch {runs / experiment['name']}")
+    print(f"\ncurves: {curves}, {curves.with_suffix('.png')}; TensorBoard: lfcs watch {root}")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -130,16 +131,17 @@ def main(args: argparse.Namespace) -> None:
         known = [settings["name"] for settings in experiments.literals("SETTINGS").values()]
         raise UserError(f"no experiment {args.experiment!r}{nearest(args.experiment, known)}")
     curves = args.out / f"{experiment['name']}.csv"
-    run_experiment(experiment, args.agents, args.seeds, args.jobs, args.runs, curves, args.engine)
+    seeds = values.seeds("--seeds", args.seeds)
+    run_experiment(experiment, args.agents, seeds, args.jobs, args.runs, curves, args.engine)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("experiment", help="cartpole, acrobot or pong")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", nargs="+", default=["0..4"], help="0..15, 0,3,7 or 0..3,8")
     parser.add_argument("--agents", nargs="+", default=["lf-cs", "e-prop"])
     parser.add_argument("--engine", default="fused", help="fused, or snntorch, its slow witness")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
-    parser.add_argument("--runs", type=Path, default=Path("runs/seeds"), help="where run directories go")
+    parser.add_argument("--runs", type=Path, default=many.ROOT, help="where run directories go")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where curves and picture go")
     raise SystemExit(guarded(main, parser.parse_args()))

@@ -28,9 +28,11 @@ def bootstrap_interval(scores: np.ndarray, level: float = 0.95, rounds: int = 10
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) == 0:
         raise ValueError("no scores to aggregate")
-    drawn = np.random.default_rng(seed).integers(len(scores), size=(rounds, len(scores)))
-    tail = (1.0 - level) / 2.0
-    return np.quantile(iqm(scores[drawn]), [tail, 1.0 - tail])
+    rng, tail = np.random.default_rng(seed), (1.0 - level) / 2.0
+    most = max(1, 1_000_000 // len(scores))  # rounds at a time, to bound the memory; the numbers drawn are the same
+    sizes = [min(most, rounds - begun) for begun in range(0, rounds, most)]
+    means = [iqm(scores[rng.integers(len(scores), size=(size, len(scores)))]) for size in sizes]
+    return np.quantile(np.concatenate(means), [tail, 1.0 - tail])
 
 
 def probability_of_improvement(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lfcs.errors import UserError, nearest
+
+MOST_SEEDS = 10_000
 
 
 def mapping(key: str, value: Any) -> Mapping[str, Any]:
@@ -54,6 +57,31 @@ def numbers(key: str, value: Any, low: int, whole: bool = True, empty: bool = Fa
         kind = "whole numbers" if whole else "numbers"
         raise UserError(f"{key} wants a list of different {kind} from {low}, got {value!r}")
     return tuple(value)
+
+
+def seeds(key: str, texts: Iterable[str]) -> list[int]:
+    """Return the seeds of texts like ``0..15``, ``0,3,7`` and ``0..3,8``, in their order.
+
+    Raises UserError on a text of another form, and on seeds that are negative, empty, given twice or too many.
+    """
+    found: list[int] = []
+    for part in ",".join(texts).split(","):
+        form = re.fullmatch(r"(-?[0-9]{1,18})(?:\.\.(-?[0-9]{1,18}))?", part.strip())
+        if not form:
+            raise UserError(f"{key} wants seeds like 0..15 or 0,3,7, got {part.strip()[:40]!r}")
+        first, last = int(form[1]), int(form[2] or form[1])
+        if min(first, last) < 0:
+            raise UserError(f"{key} must be at least 0, got {min(first, last)}")
+        if last < first:
+            raise UserError(f"{key}: the range {part.strip()} is empty, its first seed comes last")
+        number = len(found) + last - first + 1
+        if number > MOST_SEEDS:
+            raise UserError(f"{key} must be at most {MOST_SEEDS:,} seeds, got {number:,}")
+        found += range(first, last + 1)
+    ((seed, times),) = Counter(found).most_common(1)
+    if times > 1:
+        raise UserError(f"{key} has {seed} twice")
+    return found
 
 
 def file_name(label: str) -> str:
