@@ -15,10 +15,19 @@ from lfcs.engines import Engine
 from lfcs.errors import UserError
 from lfcs.heads import Head, Judgement, make_head
 from lfcs.network import SpikingNetwork
-from lfcs.pointers import F64, ROW, Pointer, pointer
+from lfcs.pointers import F64, ROW, Pointer, function_at, pointer
 
-weight_pointer = pointer(lambda f: F64(F64, F64, F64, ROW))
-error_pointer = pointer(lambda f: types.void(ROW, ROW, ROW, ROW, ROW, ROW, ROW))
+
+def _weight(f: Any) -> Any:
+    return F64(F64, F64, F64, ROW)
+
+
+def _error(f: Any) -> Any:
+    return types.void(ROW, ROW, ROW, ROW, ROW, ROW, ROW)
+
+
+weight_pointer, weight_at = pointer(_weight), function_at(_weight)
+error_pointer, error_at = pointer(_error), function_at(_error)
 
 
 @error_pointer

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba import types
 
-from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch
+from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, function_at
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
 # of functions that Python does not call: half the time to compile
@@ -384,22 +384,32 @@ def _add_credit(f: Any) -> Any:
 class Kernels(NamedTuple):
     """The larger loops by address, so that what calls them compiles in a fraction of the time."""
 
-    advance: Any
-    backward: Any
-    add_product: Any
-    add_credit: Any
-    adam: Any
+    advance: int
+    backward: int
+    add_product: int
+    add_credit: int
+    adam: int
 
 
-POINTERS = Kernels(
+def _add_product(f: Any) -> Any:
+    return types.void(batch(f), any_strides(f), batch(f))
+
+
+def _adam(f: Any) -> Any:
+    return types.void(f[::1], f[::1], f[::1], f[::1], f, f, f, f, f, f)
+
+
+POINTERS = (
     Pointer(_advance, advance.py_func),
     Pointer(_backward, backward.py_func),
-    Pointer(lambda f: types.void(batch(f), any_strides(f), batch(f)), add_product.py_func),
+    Pointer(_add_product, add_product.py_func),
     Pointer(_add_credit, add_credit.py_func),
-    Pointer(lambda f: types.void(f[::1], f[::1], f[::1], f[::1], f, f, f, f, f, f), adam.py_func),
+    Pointer(_adam, adam.py_func),
 )
+advance_at, backward_at, add_product_at = function_at(_advance), function_at(_backward), function_at(_add_product)
+add_credit_at, adam_at, tick_at, post_at = function_at(_add_credit), function_at(_adam), function_at(TICK), function_at(POST)
 
 
 def kernels_of(dtype: Any) -> Kernels:
     """Return the larger loops for a precision."""
-    return Kernels(*(each.of(dtype) for each in POINTERS))
+    return Kernels(*(each.address(dtype) for each in POINTERS))

@@ -13,7 +13,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from lfcs.kernels import Kernels, accumulate, compiled, copy, fill, follow_trace, inner, squared_norm
+from lfcs.agent import error_at, weight_at
+from lfcs.heads.base import judge_at
+from lfcs.kernels import (
+    Kernels,
+    accumulate,
+    adam_at,
+    add_credit_at,
+    add_product_at,
+    advance_at,
+    backward_at,
+    compiled,
+    copy,
+    fill,
+    follow_trace,
+    inner,
+    post_at,
+    squared_norm,
+    tick_at,
+)
 from lfcs.optimiser import BETA_1, BETA_2, EPS
 from lfcs.pointers import Pointer
 
@@ -44,10 +62,10 @@ class Experience(NamedTuple):
 
 
 class Neurons(NamedTuple):
-    """A neuron model's compiled forms and numbers, those of the network's precision as such."""
+    """A neuron model's compiled forms, by address, and its numbers, those of the network's precision as such."""
 
-    tick: Any
-    post: Any
+    tick: int
+    post: int
     fields: int
     constants: Array
     decay: Any
@@ -58,11 +76,11 @@ class Neurons(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A learning rule's compiled forms and its numbers; see :class:`lfcs.config.RuleConfig`."""
+    """A learning rule's compiled forms, by address, and its numbers; see :class:`lfcs.config.RuleConfig`."""
 
-    judge: Any  # of the head
-    weight: Any
-    error: Any
+    judge: int  # of the head
+    weight: int
+    error: int
     constants: Array
     rho_bar: float
     c_bar: float
@@ -247,8 +265,9 @@ def look_at(begin, end, filled, window, neurons, learned, seen, room):
     """Run a chunk of steps; write outputs, values and bootstraps."""
     batch, outputs, out = window.reward.shape[1], len(learned.readout), room.out[: end - begin]
     rows = slice(filled, filled + (end - begin) * neurons.ticks)
-    neurons.loops.advance(
-        window.x[begin:end], window.reset[begin:end], neurons.ticks, learned.hidden, learned.readout, neurons.tick,
+    like = learned.hidden
+    advance_at(neurons.loops.advance, like)(
+        window.x[begin:end], window.reset[begin:end], neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
         neurons.fields, neurons.constants, neurons.update, room.rows[filled - 1], room.rows[rows], out,
         room.fired[rows], room.counts[rows],
     )  # fmt: skip
@@ -269,8 +288,9 @@ def bootstrap(t, b, state, window, neurons, learned, seen):
     out, beyond = np.empty((1, 1, len(learned.readout)), kind), np.empty((neurons.ticks, 1, state.shape[1]), kind)
     fired, counts, no_reset = np.empty((1, 1, n), np.int32), np.empty((1, 1), np.int64), np.zeros((1, 1), np.bool_)
     x = window.final[window.final_at[t], b]
-    neurons.loops.advance(
-        x.reshape(1, 1, len(x)), no_reset, neurons.ticks, learned.hidden, learned.readout, neurons.tick,
+    like = learned.hidden
+    advance_at(neurons.loops.advance, like)(
+        x.reshape(1, 1, len(x)), no_reset, neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
         neurons.fields, neurons.constants, neurons.update, state[b : b + 1], beyond, out, fired, counts,
     )  # fmt: skip
     seen.bootstrap[t, b] = out[0, 0, -1]
@@ -283,20 +303,21 @@ def judge(begin, end, scale, window, rule, learned, seen, room):
     mean = 1.0 / ((end - begin) * batch)
     params, score, entropy_score, wanted = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     params_ref, found, entropy, kind = np.empty(size), np.empty(2), np.empty(4), out.dtype.type
+    judged, weigh, correct = judge_at(rule.judge, score), weight_at(rule.weight, score), error_at(rule.error, score)
     for t in range(begin, end):
         for b in range(batch):
             for k in range(size):
                 params[k], params_ref[k] = out[t - begin, b, k], window.params[t, b, k]
-            rule.judge(params, window.action[t, b], score, entropy_score, found)
+            judged(params, window.action[t, b], score, entropy_score, found)
             rho = math.exp(float(kind(found[0])) - float(window.logp_ref[t, b]))
             seen.rho[t, b], seen.entropy[t, b] = rho, found[1]
             advantage, raw = float(seen.advantage[t, b]), float(seen.raw[t, b])
             stale = float(window.stale[t, b]) if len(window.stale) else -1.0
-            weight = rule.weight(rho, advantage, stale, rule.constants)
+            weight = weigh(rho, advantage, stale, rule.constants)
             for k in range(size):
                 wanted[k] = weight * score[k]
             entropy[0], entropy[1], entropy[2], entropy[3] = rho, advantage, raw, scale
-            rule.error(params, params_ref, window.action[t, b], score, entropy, rule.constants, wanted)
+            correct(params, params_ref, window.action[t, b], score, entropy, rule.constants, wanted)
             for k in range(size):
                 error[t - begin, b, k] = mean * (wanted[k] + rule.entropy * entropy_score[k])
             missed = float(seen.target[t, b]) - float(seen.value[t, b])
@@ -336,16 +357,16 @@ def gradient(first, begin, end, filled, trace, window, neurons, rule, learned, r
     for stop in range(last - first, 0, -length):
         block = max(0, stop - length)
         credit = room.credit[: stop - block]
-        neurons.loops.backward(
-            block, data, reset, error, feedback, drive, ticks, neurons.kappa, neurons.post, neurons.fields,
+        backward_at(neurons.loops.backward, drive)(
+            block, data, reset, error, feedback, drive, ticks, neurons.kappa, post_at(neurons.post, drive), neurons.fields,
             neurons.constants, filtered, carry, credit, room.readout,
         )  # fmt: skip
         accumulate(block, reset, neurons.decay, credit, later)
         own = 1 if block == 0 else 0  # tick a itself counts through x̄_a
         add_inputs(first + block + own, credit[own:], neurons, window.columns, room.hidden[: inputs - 1])
         add_bias(credit[own:], room.hidden[inputs - 1])
-        neurons.loops.add_credit(block, fired, counts, reset, credit, room.hidden[inputs:])
-    neurons.loops.add_product(room.hidden, trace.T, later)
+        add_credit_at(neurons.loops.add_credit, drive)(block, fired, counts, reset, credit, room.hidden[inputs:])
+    add_product_at(neurons.loops.add_product, drive)(room.hidden, trace.T, later)
     for i in range(n):
         room.hidden[inputs + i, i] = 0.0  # no self-connections
 
@@ -371,7 +392,7 @@ def add_inputs(tick, credit, neurons, columns, total):
     batch, n, ticks = credit.shape[1], credit.shape[2], neurons.ticks
     t = 0
     if ticks == 1:
-        neurons.loops.add_product(total, columns[:, tick * batch : (tick + len(credit)) * batch], credit.reshape(-1, n))
+        add_product_at(neurons.loops.add_product, total)(total, columns[:, tick * batch : (tick + len(credit)) * batch], credit.reshape(-1, n))
         return
     while t < len(credit):
         step = (tick + t) // ticks
@@ -380,7 +401,7 @@ def add_inputs(tick, credit, neurons, columns, total):
         while t < len(credit) and (tick + t) // ticks == step:
             add_all(credit[t].reshape(-1), summed.reshape(-1))
             t += 1
-        neurons.loops.add_product(total, columns[:, step * batch : (step + 1) * batch], summed)
+        add_product_at(neurons.loops.add_product, total)(total, columns[:, step * batch : (step + 1) * batch], summed)
 
 
 @inner
@@ -410,10 +431,10 @@ def ascend(neurons, rule, learned, room):
     one, two, debias, eps = kind(BETA_1), kind(BETA_2), kind(debias_2), kind(EPS)
     rate = kind(learned.rates[0] / debias_1)
     first, second = learned.first_hidden.reshape(-1), learned.second_hidden.reshape(-1)
-    neurons.loops.adam(learned.hidden.reshape(-1), hidden, first, second, scale, rate, one, two, debias, eps)
+    adam_at(neurons.loops.adam, hidden)(learned.hidden.reshape(-1), hidden, first, second, scale, rate, one, two, debias, eps)
     rate = kind(learned.rates[1] / debias_1)
     first, second = learned.first_readout.reshape(-1), learned.second_readout.reshape(-1)
-    neurons.loops.adam(learned.readout.reshape(-1), readout, first, second, scale, rate, one, two, debias, eps)
+    adam_at(neurons.loops.adam, hidden)(learned.readout.reshape(-1), readout, first, second, scale, rate, one, two, debias, eps)
     return norm
 
 

@@ -95,12 +95,12 @@ class CompiledLearner(Learner):
         loops, optimiser = loops_of(self.agent), update.optimiser
         assert loops is not None and update.head.loops is not None
         neurons = learn.Neurons(
-            engine.tick, engine.post_of, engine.fields, engine.constants, engine.decay, engine.kappa, engine.update,
+            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay, engine.kappa, engine.update,
             engine.ticks, kernels_of(engine.dtype),
         )  # fmt: skip
         bars = loops.bars or (-1.0, -1.0)
         numbers = learn.Rule(
-            update.head.loops.judge.of(), loops.weight.of(), loops.error.of(), np.array(loops.constants, np.float64),
+            update.head.loops.judge.address(), loops.weight.address(), loops.error.address(), np.array(loops.constants, np.float64),
             *bars, rule.tau_f, rule.tail, rule.gamma, rule.lam, rule.normalise, update.entropy_bonus, rule.value,
             rule.homeostasis, rule.target_rate, 1.0 - 1.0 / rule.rate_memory, rule.max_grad_norm,
         )  # fmt: skip

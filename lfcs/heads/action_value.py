@@ -27,7 +27,7 @@ def draw(params, uniform, action):
 
 
 @greedy_pointer
-def greedy(params, action):
+def greedy(params, uniform, action):
     """See :meth:`ActionValueHead.greedy`."""
     greedy_softmax(params[: len(params) // 2], action)
 

@@ -9,11 +9,21 @@ import torch
 from numba import types
 from torch import Tensor
 
-from lfcs.pointers import ROW, Pointer, pointer
+from lfcs.pointers import ROW, Pointer, function_at, pointer
 
-judge_pointer = pointer(lambda f: types.void(ROW, ROW, ROW, ROW, ROW))
-draw_pointer = pointer(lambda f: types.void(ROW, ROW, ROW))
-greedy_pointer = pointer(lambda f: types.void(ROW, ROW))
+
+
+def _judge(f: Any) -> Any:
+    return types.void(ROW, ROW, ROW, ROW, ROW)
+
+
+def _draw(f: Any) -> Any:
+    return types.void(ROW, ROW, ROW)
+
+
+judge_pointer, judge_at = pointer(_judge), function_at(_judge)
+draw_pointer = greedy_pointer = pointer(_draw)
+draw_at = function_at(_draw)
 
 
 class Judgement(NamedTuple):
@@ -29,7 +39,7 @@ class Loops(NamedTuple):
     """The compiled forms of a head's ``judge``, ``sample`` and ``greedy``, for one row in double precision.
 
     ``judge`` (params, action, score, entropy_score, found) writes scores and found = [log π(a), H]; ``draw`` (params,
-    uniform, action) and ``greedy`` (params, action) write an action of ``width`` numbers.
+    uniform, action) and ``greedy``, which has no use for the second, write an action of ``width`` numbers.
     """
 
     judge: Pointer

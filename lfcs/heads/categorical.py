@@ -84,7 +84,7 @@ def draw(params, uniform, action):
 
 
 @greedy_pointer
-def greedy(params, action):
+def greedy(params, uniform, action):
     """See :meth:`CategoricalHead.greedy`."""
     greedy_softmax(params, action)
 
