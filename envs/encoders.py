@@ -1,86 +1,117 @@
 """Encoders of observations: numbers in, input currents out (float32).
 
-Each has ``size``, ``observe`` (learns running statistics while training), ``encode`` (uses them as they are) and its
-state for checkpoints, the protocol of :class:`lfcs.policy.Encoder`.
+Each has ``size``, ``observe`` (learns running statistics while training), ``encode`` (uses them as they are), its
+compiled form and its state for checkpoints: the protocol of :class:`lfcs.policy.Encoder`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from lfcs.compiled.act import encode_rows, follow_moments
 from lfcs.config import EncoderConfig
 from lfcs.names import lookup
+from lfcs.policy import EncoderLoops, encode_pointer
 
 LARGE = 1e6  # a bound beyond this is no bound: classic control uses the largest float for "unbounded"
 
 
-class RunningMoments:
-    """Running mean and variance per observed number, by the parallel update of Chan et al. (1979)."""
+@encode_pointer
+def identity(obs, mean, std, constants, out):
+    """x = the observation."""
+    for i in range(len(obs)):
+        out[i] = obs[i]
 
-    def __init__(self, size: int) -> None:
-        self.count, self.mean, self.m2 = 0.0, np.zeros(size), np.zeros(size)
 
-    def update(self, batch: np.ndarray) -> None:
-        """Include a batch [B, size]."""
-        count = len(batch)
-        delta = batch.mean(axis=0) - self.mean
-        total = self.count + count
-        self.m2 += batch.var(axis=0) * count + delta**2 * self.count * count / total
-        self.mean += delta * count / total
-        self.count = total
+@encode_pointer
+def standardised(obs, mean, std, constants, out):
+    """x = (obs - mean)/std, clipped to [-10, 10]."""
+    for i in range(len(obs)):
+        out[i] = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0)
 
-    def standardise(self, batch: np.ndarray) -> np.ndarray:
-        """Return (x - mean)/std [B, size], clipped to [-10, 10]; a constant number gives 0."""
-        std = np.sqrt(self.m2 / max(self.count, 1.0))
-        return np.clip((batch - self.mean) / np.where(std > 1e-8, std, 1.0), -10.0, 10.0)
+
+@encode_pointer
+def population(obs, mean, std, constants, out):
+    """x_ij = exp(-p (v_i - c_j)²), outwards from the nearest centre: neighbours differ by a factor of known ratio.
+
+    ``constants`` are the number of cells and p, then for each number whether it is bounded, the centre and half the
+    width of its bounds.
+    """
+    cells, p, d = int(constants[0]), constants[1], len(obs)
+    bounded, centre, half = constants[2 : 2 + d], constants[2 + d : 2 + 2 * d], constants[2 + 2 * d :]
+    gap = 2.0 / (cells - 1)
+    shrinks = math.exp(-2.0 * p * gap * gap)
+    for i in range(d):
+        if bounded[i] != 0.0:
+            v = (obs[i] - centre[i]) / half[i]
+        else:
+            v = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0) / 3.0
+        v = min(max(v, -1.0), 1.0)
+        nearest = min(int(round((v + 1.0) / gap)), cells - 1)
+        away = v + 1.0 - nearest * gap
+        first = math.exp(-p * away * away)
+        out[i * cells + nearest] = first
+        x, ratio = first, math.exp(p * gap * (2.0 * away - gap))
+        for j in range(nearest + 1, cells):
+            x *= ratio
+            ratio *= shrinks
+            out[i * cells + j] = x
+        x, ratio = first, math.exp(p * gap * (-2.0 * away - gap))
+        for j in range(nearest - 1, -1, -1):
+            x *= ratio
+            ratio *= shrinks
+            out[i * cells + j] = x
 
 
 class Identity:
     """The observation, flattened, as it is."""
 
+    encoding = identity
+    follows = False  # whether it keeps running moments
+
     def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
         self.config, self.size = config, int(np.prod(space.shape))
+        d = self.size if self.follows else 0
+        self.count, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
+        self.constants = np.zeros(0)
+
+    def loops(self) -> EncoderLoops:
+        """Return the compiled form."""
+        return EncoderLoops(self.encoding, self.constants, self.count, self.mean, self.m2)
 
     def observe(self, obs: np.ndarray) -> None:
-        """Learn nothing."""
+        """Update the running moments, where there are any, with a batch of observations [B, ...]."""
+        if self.follows:
+            follow_moments(_rows(obs), self.count, self.mean, self.m2)
 
     def encode(self, obs: np.ndarray) -> np.ndarray:
         """Return [B, size]."""
-        return obs.reshape(len(obs), -1).astype(np.float32)
+        x = np.empty((len(obs), self.size), np.float32)
+        encode_rows(self.encoding.address(), self.constants, self.count, self.mean, self.m2, _rows(obs), x)
+        return x
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: there is no state."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore nothing."""
-
-
-class Standardised(Identity):
-    """(x - mean)/std with running moments over the observations met in training."""
-
-    def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
-        super().__init__(space, config)
-        self.moments = RunningMoments(int(np.prod(space.shape)))
-
-    def observe(self, obs: np.ndarray) -> None:
-        """Update the running moments."""
-        self.moments.update(obs.reshape(len(obs), -1).astype(np.float64))
-
-    def encode(self, obs: np.ndarray) -> np.ndarray:
-        """Return [B, size]."""
-        return self.moments.standardise(obs.reshape(len(obs), -1).astype(np.float64)).astype(np.float32)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the running moments."""
-        return {"count": self.moments.count, "mean": self.moments.mean, "m2": self.moments.m2}
+        """Return the running moments, where there are any."""
+        return {"count": float(self.count[0]), "mean": self.mean, "m2": self.m2} if self.follows else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the running moments."""
-        self.moments.count, self.moments.mean, self.moments.m2 = state["count"], state["mean"], state["m2"]
+        if self.follows:
+            self.count[0], self.mean[:], self.m2[:] = state["count"], state["mean"], state["m2"]
+
+
+class Standardised(Identity):
+    """(x - mean)/std with running moments over the observations met in training, clipped to [-10, 10].
+
+    The moments follow the parallel update of Chan et al. (1979); a constant number gives 0.
+    """
+
+    encoding = standardised
+    follows = True
 
 
 class Population(Standardised):
@@ -91,25 +122,21 @@ class Population(Standardised):
     input coding of Bellec et al. (2020).
     """
 
+    encoding = population
+
     def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
         super().__init__(space, config)
         low, high = (b.reshape(-1).astype(np.float64) for b in (space.low, space.high))
-        self.bounded = (np.abs(low) < LARGE) & (np.abs(high) < LARGE) & (high > low)
-        low, high = np.where(self.bounded, low, -1.0), np.where(self.bounded, high, 1.0)
-        self.centre, self.half = (low + high) / 2, (high - low) / 2
-        self.centres = np.linspace(-1.0, 1.0, config.cells, dtype=np.float32)
-        self.precision = np.float32(0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2)
+        bounded = (np.abs(low) < LARGE) & (np.abs(high) < LARGE) & (high > low)
+        low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+        precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
+        self.constants = np.concatenate(([config.cells, precision], bounded, (low + high) / 2, (high - low) / 2))
         self.size *= config.cells
 
-    def _scaled(self, obs: np.ndarray) -> np.ndarray:
-        flat = obs.reshape(len(obs), -1).astype(np.float64)
-        free = self.moments.standardise(flat) / 3.0
-        return np.clip(np.where(self.bounded, (flat - self.centre) / self.half, free), -1.0, 1.0).astype(np.float32)
 
-    def encode(self, obs: np.ndarray) -> np.ndarray:
-        """Return [B, numbers · cells]."""
-        distance = self._scaled(obs)[:, :, None] - self.centres
-        return np.exp(-self.precision * distance**2).reshape(len(obs), -1)
+def _rows(obs: np.ndarray) -> np.ndarray:
+    """Return observations [B, ...] as rows in double precision."""
+    return np.ascontiguousarray(obs.reshape(len(obs), -1), np.float64)
 
 
 ENCODERS = {"identity": Identity, "standardised": Standardised, "population": Population}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 import torch
+from numba import types
 from torch import Tensor
 
 from lfcs import checkpoint
@@ -18,8 +19,31 @@ from lfcs.engines import Engine, Steps
 from lfcs.errors import UserError
 from lfcs.heads import Head, head_name
 from lfcs.network import NetState, SpikingNetwork
+from lfcs.pointers import ROW, Pointer, function_at, pointer
 
 State = tuple[np.ndarray, ...]
+
+
+def _encode(f: Any) -> Any:
+    return types.void(ROW, ROW, ROW, ROW, ROW)
+
+
+encode_pointer, encode_at = pointer(_encode), function_at(_encode)
+
+
+class EncoderLoops(NamedTuple):
+    """The compiled form of an encoder: ``encode`` (obs, mean, std, constants, out) of one row, in double precision.
+
+    ``count`` [1], ``mean`` and ``m2`` [d] are running moments, of size 0 where there are none: they are updated in
+    place by :func:`lfcs.compiled.act.follow_moments`, and std is what :func:`lfcs.compiled.act.deviations` makes of
+    them.
+    """
+
+    encode: Pointer
+    constants: np.ndarray
+    count: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
 
 
 class Encoder(Protocol):

@@ -93,11 +93,12 @@ class Rollout:
         self.episode_length += 1
         return reward, terminated, truncated, following
 
-    def _close_episodes(self) -> None:
-        for b in np.flatnonzero(self.begun):
+    def _close_episodes(self, over: np.ndarray) -> None:
+        """Keep return and length of the episodes that are over [B], and count from 0 there."""
+        for b in np.flatnonzero(over):
             self.episodes.append((float(self.episode_return[b]), int(self.episode_length[b])))
-        self.episode_return[self.begun] = 0.0
-        self.episode_length[self.begun] = 0
+        self.episode_return[over] = 0.0
+        self.episode_length[over] = 0
 
     @torch.no_grad()
     def collect(self, steps: int, look: Look | None = None) -> Trajectory:
@@ -119,7 +120,7 @@ class Rollout:
             if truncated.any() or t == steps - 1:
                 final[t] = self.policy.encode(following)
                 bootstrap[t] = self.policy.look(final[t], acted.state).value[0]
-            self._close_episodes()
+            self._close_episodes(self.begun)
             if look is not None:
                 look(Moment(obs, acted.state, action, reward, began, self.begun))
             lived.append((acted, reset))
@@ -168,7 +169,7 @@ class Rollout:
         self.refresh(saved["seed"])
         for action in saved["actions"]:
             self._step_envs(action)
-            self._close_episodes()
+            self._close_episodes(self.begun)
         if not np.array_equal(self.obs, saved["observation"]):
             raise UserError("cannot resume: the environments do not repeat themselves when given the same seed")
         self.env_steps = saved["env_steps"]

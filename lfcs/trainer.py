@@ -17,8 +17,10 @@ import torch
 from lfcs import evaluation, rollout, update
 from lfcs.agent import Agent
 from lfcs.callbacks import Callback
+from lfcs.compiled.learner import CompiledLearner, loops_of
+from lfcs.compiled.rollout import CompiledRollout, has_loops
 from lfcs.config import Config
-from lfcs.engines import make_engine
+from lfcs.engines import CompiledEngine, make_engine
 from lfcs.errors import Diverged, Interrupted, UserError
 from lfcs.learner import Learner, Learns
 from lfcs.network import SpikingNetwork
@@ -77,7 +79,7 @@ class Trainer:
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
             self.learner = self._make_learner(agent)
             made.pop_all()
-        self.rollout = Rollout(self.envs, self.policy)
+        self.rollout = (CompiledRollout if self.compiled else Rollout)(self.envs, self.policy)
         self.columns = [*rollout.METRICS, *evaluation.METRICS, *TIMES, *update.METRICS, *agent.metrics]
         self.columns += [key for callback in self.callbacks for key in callback.metrics]
         self.since_sync = self.before = 0
@@ -104,11 +106,15 @@ class Trainer:
         config, network = self.config, copy.deepcopy(self.reference)
         engine = agent.engine(network) if agent.engine else make_engine(config.engine, network)
         shared = Update(config.rule, agent, network, self.head, engine, self._generator("feedback"))
+        self.compiled = False
         if config.rule.form == "online":
             return OnlineLearner(shared)
         kept = config.replay.capacity
         replay = Replay(kept, self._generator("replay")) if kept else None
-        return Learner(shared, self.engine, replay, config.replay.burn_in)
+        # acting judges actions as learning does, so that the ratio is exactly 1 where the two policies agree
+        loops = loops_of(agent) if isinstance(engine, CompiledEngine) and has_loops(self.head) else None
+        self.compiled = loops is not None and isinstance(self.engine, CompiledEngine)
+        return (CompiledLearner if self.compiled else Learner)(shared, self.engine, replay, config.replay.burn_in)
 
     @property
     def env_steps(self) -> int:

@@ -22,7 +22,7 @@ import math
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, as_observe, as_step, compiled
+from lfcs.envs.classic.base import Task, observe_pointer, step_pointer, compiled
 
 PI = math.pi
 TICK = 0.2  # s
@@ -68,7 +68,7 @@ def show(state: np.ndarray, obs: np.ndarray) -> None:
     obs[4], obs[5] = state[2], state[3]
 
 
-@as_step
+@step_pointer
 def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
     a, b, u, v = state[0], state[1], state[2], state[3]
@@ -90,7 +90,7 @@ def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.nda
     show(state, obs)
 
 
-@as_observe
+@observe_pointer
 def observe(state: np.ndarray, obs: np.ndarray) -> None:
     """See :class:`Task`."""
     show(state, obs)

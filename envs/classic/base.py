@@ -1,9 +1,4 @@
-"""What a compiled task is, and B environments of one task stepped by one compiled call.
-
-Tasks are called by pointer: loops are compiled once for all of them. They are numba ``cfunc``s, because those have one
-type whatever they compute, so that the compiled caller is found in the cache by the next process; every ``njit``
-function is a type of its own, for which its caller is compiled in every process anew.
-"""
+"""What a compiled task is, and B environments of one task stepped by one compiled call."""
 
 from __future__ import annotations
 
@@ -13,45 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
-import numba
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from llvmlite import ir
-from numba import float32, float64, void
-from numba.core import types
-from numba.extending import intrinsic
 
+from lfcs.compiled.tasks import Tasks, begin_one, observe_pointer, step_one, step_pointer
 from lfcs.errors import UserError
+from lfcs.kernels import compiled
+from lfcs.pointers import Pointer
 
-STEP = void(float64[::1], float64[::1], float32[::1], float64[::1])
-OBSERVE = void(float64[::1], float32[::1])
-# without fastmath nothing is reordered or fused: the numbers are those of the operations as they are written
-as_step = numba.cfunc(STEP, cache=True, error_model="numpy")
-as_observe = numba.cfunc(OBSERVE, cache=True, error_model="numpy")
-compiled = numba.njit(cache=True, error_model="numpy")
+__all__ = ["NO_LIMIT", "CompiledVectorEnv", "Task", "compiled", "observe_pointer", "step_pointer"]
 
 NO_LIMIT = np.iinfo(np.int64).max
 SPARE = 64  # starts of episodes drawn ahead beyond those that could be needed, so that drawing them is rare
-
-
-def _from_address(signature: Any) -> Any:
-    """Return what makes, in compiled code, a function of an address: handed over as an object it costs 8 µs a call."""
-    function = types.FunctionType(signature)
-
-    @intrinsic
-    def made(typing: Any, address: Any) -> Any:
-        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            kind = context.get_value_type(function)  # a structure whose first field is where the code is
-            return builder.insert_value(ir.Constant(kind, None), builder.inttoptr(args[0], kind.elements[0]), 0)
-
-        return function(types.int64), build
-
-    return made
-
-
-step_at, observe_at = _from_address(STEP), _from_address(OBSERVE)
 
 
 @dataclass(frozen=True)
@@ -67,8 +37,8 @@ class Task:
     size: int  # S
     observation_space: gymnasium.spaces.Box
     action_space: gymnasium.spaces.Discrete | gymnasium.spaces.Box
-    step: Any
-    observe: Any
+    step: Pointer
+    observe: Pointer
     draw: Callable[[np.random.Generator, int], np.ndarray]
     kwargs: dict[str, Any] = field(default_factory=dict)  # with which gymnasium would make it
     limit: int = NO_LIMIT  # steps after which an episode is truncated
@@ -84,96 +54,22 @@ class Task:
 
 
 @compiled
-def begin_one(
-    b: int,
-    observe: Any,
-    state: np.ndarray,
-    elapsed: np.ndarray,
-    starts: np.ndarray,
-    used: np.ndarray,
-    obs: np.ndarray,
-) -> None:
-    """Begin the next episode of environment b: its next start of ``starts`` [B, K, S], which must have one left."""
-    start, s = starts[b, used[b]], state[b]
-    for i in range(len(s)):
-        s[i] = start[i]
-    used[b] += 1
-    elapsed[b] = 0
-    observe(s, obs[b])
+def begin_all(tasks: Tasks) -> None:
+    """Begin an episode in every environment."""
+    for b in range(len(tasks.state)):
+        begin_one(tasks, b)
 
 
 @compiled
-def step_one(
-    b: int,
-    step: Any,
-    observe: Any,
-    state: np.ndarray,
-    action: np.ndarray,
-    elapsed: np.ndarray,
-    limit: int,
-    starts: np.ndarray,
-    used: np.ndarray,
-    obs: np.ndarray,
-    final_obs: np.ndarray,
-    outcome: np.ndarray,
-) -> bool:
-    """Step environment b of B and return whether its episode ended; nothing is allocated, no action is checked.
-
-    Rows b of ``state`` [B, S], ``elapsed`` [B], ``obs`` [B, K] and ``outcome`` [B, 3] = [reward, terminated, truncated]
-    are those after the step, which takes ``action`` [B, A]. At an end the observation goes to ``final_obs`` [B, K] and
-    the next episode has begun. There must be a start left: see :meth:`CompiledVectorEnv.ready`.
-    """
-    row = outcome[b]
-    step(state[b], action[b], obs[b], row)
-    elapsed[b] += 1
-    row[2] = 1.0 if elapsed[b] >= limit else 0.0
-    ended = row[1] != 0.0 or row[2] != 0.0
-    if ended:
-        last, now = final_obs[b], obs[b]
-        for k in range(len(now)):
-            last[k] = now[k]
-        begin_one(b, observe, state, elapsed, starts, used, obs)
-    return ended
-
-
-@compiled
-def begin_all(
-    observe: int, state: np.ndarray, elapsed: np.ndarray, starts: np.ndarray, used: np.ndarray, obs: np.ndarray
-) -> None:
-    """Begin an episode in every environment; ``observe`` is an address."""
-    look = observe_at(observe)
-    for b in range(len(state)):
-        begin_one(b, look, state, elapsed, starts, used, obs)
-
-
-@compiled
-def step_all(
-    step: int,
-    observe: int,
-    low: float,
-    high: float,
-    state: np.ndarray,
-    action: np.ndarray,
-    elapsed: np.ndarray,
-    limit: int,
-    starts: np.ndarray,
-    used: np.ndarray,
-    obs: np.ndarray,
-    final_obs: np.ndarray,
-    outcome: np.ndarray,
-) -> int:
-    """Step every environment and return -1, or the first whose action is not within bounds, with nothing stepped.
-
-    ``step`` and ``observe`` are addresses.
-    """
-    move, look = step_at(step), observe_at(observe)
-    batch, size = action.shape
+def step_all(tasks: Tasks, low: float, high: float) -> int:
+    """Step every environment and return -1, or the first whose action is not within bounds, with nothing stepped."""
+    batch, size = tasks.action.shape
     for b in range(batch):
         for i in range(size):
-            if not low <= action[b, i] <= high:  # NaN neither
+            if not low <= tasks.action[b, i] <= high:  # NaN neither
                 return b
     for b in range(batch):
-        step_one(b, move, look, state, action, elapsed, limit, starts, used, obs, final_obs, outcome)
+        step_one(tasks, b)
     return -1
 
 
@@ -183,9 +79,8 @@ class CompiledVectorEnv(VectorEnv):
     Environment i has a generator of its own, seeded with seed + i, so that whole trajectories are those of
     :class:`gymnasium.vector.SyncVectorEnv` and an environment's do not depend on how many there are.
 
-    A compiled loop over many steps calls :meth:`ready`, takes ``state`` [B, S], ``elapsed`` [B], ``starts`` [B, K, S],
-    ``used`` [B] and ``obs`` [B, K'], and steps them by :func:`step_one`. ``starts`` may be replaced by ``ready``,
-    ``reset`` and ``step``; the others stay the same arrays.
+    A compiled loop over many steps calls :meth:`ready` and takes :meth:`tasks`, of which ``starts`` may be another
+    array after ``ready``, ``reset`` and ``step``; the others stay the same.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -227,6 +122,12 @@ class CompiledVectorEnv(VectorEnv):
             row[len(row) - gone :] = self.task.draw(self._generators[b], gone)
             self.used[b] = 0
 
+    def tasks(self) -> Tasks:
+        """Return what compiled loops need of these environments."""
+        moving = self.state, self._action, self.elapsed, self.limit, self.starts, self.used
+        step, observe = self.task.step.address(), self.task.observe.address()
+        return Tasks(step, observe, *moving, self.obs, self._final_obs, self._outcome)
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset every environment; ``seed`` is a number, a list of one or None each, or None to go on. No options.
 
@@ -247,7 +148,7 @@ class CompiledVectorEnv(VectorEnv):
                 self._generators[b] = seeding.np_random(one)[0]
                 self.used[b] = self.starts.shape[1]  # what was drawn ahead is another seed's
         self.ready(1)
-        begin_all(self.task.observe.address, self.state, self.elapsed, self.starts, self.used, self.obs)
+        begin_all(self.tasks())
         return self.obs.copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -265,9 +166,7 @@ class CompiledVectorEnv(VectorEnv):
             )
         self._action[:] = given.astype(self._action_dtype, copy=False).reshape(self._action.shape)
         self.ready(1)
-        task, moving = self.task, (self.state, self._action, self.elapsed, self.limit, self.starts, self.used)
-        seen = self.obs, self._final_obs, self._outcome
-        bad = step_all(task.step.address, task.observe.address, self._low, self._high, *moving, *seen)
+        bad = step_all(self.tasks(), self._low, self._high)
         if bad >= 0:
             raise UserError(f"environment {bad} was given the action {given[bad]}, not in {self.single_action_space}")
         over = self._outcome[:, 1:] != 0.0

@@ -17,7 +17,7 @@ import math
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, as_observe, as_step, compiled
+from lfcs.envs.classic.base import Task, observe_pointer, step_pointer, compiled
 
 GRAVITY = 9.8  # m/s²
 POLE = 0.1  # kg
@@ -48,21 +48,21 @@ def advance(state: np.ndarray, action: np.ndarray, obs: np.ndarray) -> bool:
     return abs(state[0]) > TRACK or abs(state[2]) > LEAN
 
 
-@as_step
+@step_pointer
 def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
     outcome[1] = 1.0 if advance(state, action, obs) else 0.0
     outcome[0] = 1.0
 
 
-@as_step
+@step_pointer
 def step_sutton_barto(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
     outcome[1] = 1.0 if advance(state, action, obs) else 0.0
     outcome[0] = -1.0 if outcome[1] == 1.0 else 0.0
 
 
-@as_observe
+@observe_pointer
 def observe(state: np.ndarray, obs: np.ndarray) -> None:
     """See :class:`Task`."""
     for i in range(4):

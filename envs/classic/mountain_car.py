@@ -14,14 +14,14 @@ import math
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, as_observe, as_step
+from lfcs.envs.classic.base import Task, observe_pointer, step_pointer
 
 FORCE, GRAVITY = 0.001, 0.0025
 LEFT, RIGHT, GOAL = -1.2, 0.6, 0.5
 TOP = 0.07  # speed
 
 
-@as_step
+@step_pointer
 def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
     x, v = state[0], state[1]
@@ -36,7 +36,7 @@ def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.nda
     outcome[1] = 1.0 if x >= GOAL and v >= 0.0 else 0.0
 
 
-@as_observe
+@observe_pointer
 def observe(state: np.ndarray, obs: np.ndarray) -> None:
     """See :class:`Task`."""
     obs[0], obs[1] = state[0], state[1]

@@ -18,7 +18,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, as_observe, as_step, compiled
+from lfcs.envs.classic.base import Task, observe_pointer, step_pointer, compiled
 
 POWER, GRAVITY = 0.0015, 0.0025
 LEFT, RIGHT, GOAL = -1.2, 0.6, 0.45
@@ -35,7 +35,7 @@ def advance(x: Any, v: Any, dv: Any, top: Any, left: Any, right: Any, goal: Any)
     return x, v, x >= goal and v >= 0
 
 
-@as_step
+@step_pointer
 def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
     force = np.float32(action[0])
@@ -58,7 +58,7 @@ def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.nda
     outcome[1] = 1.0 if over else 0.0
 
 
-@as_observe
+@observe_pointer
 def observe(state: np.ndarray, obs: np.ndarray) -> None:
     """See :class:`Task`."""
     obs[0], obs[1] = state[0], state[1]

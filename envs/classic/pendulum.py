@@ -15,14 +15,14 @@ import math
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, as_observe, as_step
+from lfcs.envs.classic.base import Task, observe_pointer, step_pointer
 
 TICK = 0.05  # s
 TORQUE = 2.0
 TOP = 8.0  # rad/s
 
 
-@as_step
+@step_pointer
 def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
     angle, spin = state[0], state[1]
@@ -39,7 +39,7 @@ def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.nda
     obs[0], obs[1], obs[2] = math.cos(angle), math.sin(angle), spin
 
 
-@as_observe
+@observe_pointer
 def observe(state: np.ndarray, obs: np.ndarray) -> None:
     """See :class:`Task`."""
     obs[0], obs[1], obs[2] = math.cos(state[0]), math.sin(state[0]), state[1]

@@ -1,0 +1,166 @@
+"""Acting with compiled loops: a call a window where the environments are compiled too, else a call a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from lfcs.compiled import act
+from lfcs.compiled.learner import stands_for
+from lfcs.engines import CompiledEngine
+from lfcs.heads import Head
+from lfcs.kernels import kernels_of
+from lfcs.network import NetState
+from lfcs.policy import Encoder, Policy
+from lfcs.rollout import Look, Moment, Rollout
+from lfcs.trajectory import Trajectory
+
+
+def has_loops(head: Head) -> bool:
+    """Return whether a head has compiled forms that stand for it."""
+    given = getattr(head, "loops", None)
+    return given is not None and (
+        "loops" in vars(head) or stands_for(head, "loops", ("judge", "log_prob", "sample", "greedy"))
+    )
+
+
+def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
+    """Return what compiled loops need of a policy's network and head."""
+    engine, loops = policy.engine, policy.head.loops
+    assert isinstance(engine, CompiledEngine) and loops is not None
+    choose = loops.greedy if greedy else loops.draw
+    return act.Mind(
+        kernels_of(engine.dtype).advance, int(engine.tick.address), engine.fields, engine.constants, engine.decay,
+        engine.update, engine.ticks, engine.hidden, engine.readout, loops.judge.address(), choose.address(),
+    )  # fmt: skip
+
+
+def senses_of(encoder: Encoder, learns: bool) -> act.Senses | None:
+    """Return what compiled loops need of an encoder, None where it has no compiled form that stands for it."""
+    if not hasattr(encoder, "loops") or not stands_for(encoder, "loops", ("observe", "encode")):
+        return None
+    loops = encoder.loops()
+    return act.Senses(loops.encode.address(), loops.constants, loops.count, loops.mean, loops.m2, learns)
+
+
+def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
+    """Return room for the states of ``batch`` environments, at rest."""
+    engine = policy.engine
+    assert isinstance(engine, CompiledEngine)
+    (sources, n), kind = engine.hidden.shape, engine.dtype
+    return act.Memory(
+        np.zeros((engine.ticks, batch, (engine.fields + 1) * n), kind),
+        np.zeros((batch, sources) if learns else (0, 0), kind),
+        np.empty((1, batch, len(engine.readout)), kind),
+        np.ones((1, batch), bool),
+        np.empty((2, batch, n), np.int32),
+        np.empty((2, batch), np.int64),
+    )
+
+
+def first_action(space: Any) -> float:
+    """Return the number that a Discrete space's actions are counted from, 0 for others."""
+    return float(getattr(space, "start", 0.0))
+
+
+class CompiledRollout(Rollout):
+    """Acts as :class:`lfcs.rollout.Rollout` does, with the same numbers whatever the environments are."""
+
+    memory: act.Memory | None = None
+
+    @torch.no_grad()
+    def collect(self, steps: int, look: Look | None = None) -> Trajectory:
+        """See :meth:`lfcs.rollout.Rollout.collect`."""
+        policy, first_state = self.policy, self.state
+        self.memory = self.memory or memory_for(policy, self.batch, True)
+        lived, uniform = self._room(steps), self._uniform(steps)
+        width = self.memory.rows.shape[2]
+        data = first_state.data.numpy()
+        self.memory.rows[-1], self.memory.trace[:] = data[:, :width], data[:, width:]
+        self.memory.reset[0] = self.begun
+        senses = senses_of(policy.encoder, True)
+        if senses is not None and look is None and hasattr(self.envs, "tasks"):
+            finals = self._whole(senses, uniform, lived)
+        else:
+            finals = self._by_steps(uniform, lived, look)
+        self.state = self._state()
+        return self._trajectory(lived, finals, first_state)
+
+    def _state(self) -> NetState:
+        assert self.memory is not None
+        return self.state.with_data(torch.from_numpy(np.concatenate((self.memory.rows[-1], self.memory.trace), axis=1)))
+
+    def _uniform(self, steps: int) -> np.ndarray:
+        """Return the numbers that actions are drawn from, [T, B, U]."""
+        loops, like = self.policy.head.loops, self.policy.network.hidden
+        assert loops is not None
+        shape, generator = (steps, self.batch, loops.noise), self.policy.generator
+        return torch.rand(shape, generator=generator, dtype=like.dtype).double().numpy()
+
+    def _room(self, steps: int) -> act.Lived:
+        loops, kind = self.policy.head.loops, self.policy.network.hidden.numpy().dtype
+        assert loops is not None
+        by_step, inputs = (steps, self.batch), self.policy.encoder.size
+        numbers = (np.empty((4, *by_step), kind), np.empty((3, *by_step), bool))
+        logp, value, bootstrap, reward = numbers[0]
+        bootstrap[:] = 0.0
+        return act.Lived(
+            np.empty((*by_step, inputs), kind), np.empty((*by_step, loops.width)),
+            np.empty((*by_step, self.policy.head.size), kind), logp, value, bootstrap, reward, *numbers[1],
+            np.empty((*by_step, inputs), kind), np.full(steps, -1),
+        )  # fmt: skip
+
+    def _whole(self, senses: act.Senses, uniform: np.ndarray, lived: act.Lived) -> int:
+        """Act for a window in one call."""
+        envs: Any = self.envs
+        envs.ready(len(uniform))
+        mind, first = mind_of(self.policy), first_action(envs.single_action_space)
+        finals = act.act(first, senses, mind, self.memory, envs.tasks(), uniform, lived)
+        self.action_log += list(self.policy.head.to_env(self._actions(lived.action)))
+        self.obs, self.begun = envs.obs.copy(), self.memory.reset[0].copy()  # type: ignore[union-attr]
+        self.env_steps += lived.reward.size
+        for t, over in enumerate(lived.terminated | lived.truncated):
+            self.episode_return += lived.reward[t]
+            self.episode_length += 1
+            if over.any():
+                self._close_episodes(over)
+        return finals
+
+    def _by_steps(self, uniform: np.ndarray, lived: act.Lived, look: Look | None) -> int:
+        """Act step by step, showing each to ``look``; returns how many rows of ``lived.final`` are used."""
+        mind, memory, encoder, finals = mind_of(self.policy), self.memory, self.policy.encoder, 0
+        assert memory is not None
+        for t in range(len(uniform)):
+            obs, began = self.obs, self.begun
+            encoder.observe(obs)
+            lived.x[t], memory.reset[0], lived.reset[t] = encoder.encode(obs), began, began
+            given = lived.action[t], lived.params[t], lived.logp[t], lived.value[t]
+            act.decide(lived.x[t : t + 1], uniform[t], mind, memory, True, *given)
+            action = self.policy.head.to_env(self._actions(lived.action[t]))
+            reward, lived.terminated[t], lived.truncated[t], following = self._step_envs(action)
+            lived.reward[t] = reward
+            if lived.truncated[t].any() or t == len(uniform) - 1:
+                lived.final[finals], lived.final_at[t] = encoder.encode(following), finals
+                for b in range(self.batch):
+                    act.beyond(t, b, lived.final[finals, b], mind, memory, lived)
+                finals += 1
+            self._close_episodes(self.begun)
+            if look is not None:
+                look(Moment(obs, self._state(), action, reward, began, self.begun))
+        return finals
+
+    def _actions(self, action: np.ndarray) -> torch.Tensor:
+        """Return actions [..., A] of the compiled loops as the head counts them."""
+        return torch.from_numpy(action[..., 0].astype(np.int64))
+
+    def _trajectory(self, lived: act.Lived, finals: int, first_state: NetState) -> Trajectory:
+        t = torch.from_numpy
+        steps, final = np.flatnonzero(lived.final_at >= 0), t(lived.final[:finals].copy())
+        return Trajectory(
+            x=t(lived.x), action=self._actions(lived.action), params=t(lived.params), logp_ref=t(lived.logp),
+            value=t(lived.value), bootstrap=t(lived.bootstrap), reward=t(lived.reward), terminated=t(lived.terminated),
+            truncated=t(lived.truncated), reset=t(lived.reset), final=dict(zip(map(int, steps), final, strict=True)),
+            state=first_state,
+        )  # fmt: skip
