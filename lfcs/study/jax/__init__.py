@@ -11,11 +11,11 @@ import os
 INSTALLED = all(importlib.util.find_spec(name) for name in ("jax", "jaxlib"))
 
 
-def single_threaded() -> None:
-    """Let XLA use one thread on the CPU; has no effect once JAX has begun to compute."""
+def set_threads(threads: int) -> None:
+    """Let XLA use so many threads of the CPU; has no effect once JAX has begun to compute."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ["NPROC"] = str(threads)  # XLA's pool has as many threads
     flag = "--xla_cpu_multi_thread_eigen=false"
     given = os.environ.get("XLA_FLAGS", "")
-    if flag not in given:
+    if threads == 1 and flag not in given:
         os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ["NPROC"] = "1"  # the size of its pool of threads

@@ -90,12 +90,11 @@ def collect(model: Model, encoder: Encoder, parameters: Any, life: Life, steps: 
         return (carts, terminated | truncated, state, statistics), Lived(*seen)
 
     carry, lived = lax.scan(act, life[:4], (*chance, jnp.arange(steps) == steps - 1))
-    return Life(*carry, key), lived
+    carts, begun, state, statistics = carry
+    return Life(carts, begun, state, statistics, key), lived
 
 
-def play(
-    model: Model, encoder: Encoder, parameters: Any, statistics: Any, key: jax.Array, episodes: int
-) -> jax.Array:
+def play(model: Model, encoder: Encoder, parameters: Any, statistics: Any, key: jax.Array, episodes: int) -> jax.Array:
     """Return the mean return of greedy episodes, side by side, the encoder's statistics as they are."""
     life = begin(model, encoder, episodes, key)
     new = jnp.zeros((episodes, cartpole.NUMBERS))

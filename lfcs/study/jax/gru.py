@@ -59,9 +59,7 @@ def cell(weights: Weights, h: jax.Array, given: jax.Array, reset: jax.Array) -> 
 
 def read(weights: Weights, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return logits [..., K] and values [...]."""
-    logits, value = (
-        apply(last, jax.nn.relu(apply(hidden, h))) for hidden, last in (weights.policy, weights.critic)
-    )
+    logits, value = (apply(last, jax.nn.relu(apply(hidden, h))) for hidden, last in (weights.policy, weights.critic))
     return logits, value[..., 0]
 
 

@@ -102,7 +102,7 @@ def output_error(
 ) -> tuple[jax.Array, jax.Array]:
     """Return what the logits should change by [S, B, K], and ρ [S, B].
 
-        ρ m A (1[a = k] - π_k) - c_H π_k (log π_k + H) ,  m = 1[sign(A) (ρ - 1) < ε]
+    ρ m A (1[a = k] - π_k) - c_H π_k (log π_k + H) ,  m = 1[sign(A) (ρ - 1) < ε]
     """
     logp = jax.nn.log_softmax(logits)
     pi = jnp.exp(logp)
@@ -113,9 +113,7 @@ def output_error(
     return weight[..., None] * score - entropy_bonus * pi * (logp + entropy), rho
 
 
-def gradient(
-    settings: Settings, learning: Learning, past: Tail, states: State, error: jax.Array
-) -> Weights:
+def gradient(settings: Settings, learning: Learning, past: Tail, states: State, error: jax.Array) -> Weights:
     """Return the local gradient Σ_t L̂_t ψ_t x̄_t, and Σ_t s_t [y_t, 1] of the readout.
 
     ``error`` s [S, B, K + 1] acts in the last S ticks of ``past``, whose states are ``states``.
