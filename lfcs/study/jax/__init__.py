@@ -14,8 +14,4 @@ INSTALLED = all(importlib.util.find_spec(name) for name in ("jax", "jaxlib"))
 def set_threads(threads: int) -> None:
     """Let XLA use so many threads of the CPU; has no effect once JAX has begun to compute."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ["NPROC"] = str(threads)  # XLA's pool has as many threads
-    flag = "--xla_cpu_multi_thread_eigen=false"
-    given = os.environ.get("XLA_FLAGS", "")
-    if threads == 1 and flag not in given:
-        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
+    os.environ["NPROC"] = str(threads)  # the size of XLA's pool; its flags of that kind leave it at all cores
