@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: run test test-pythons install peers bench bench-quick clean
+.PHONY: run test test-pythons install peers peers-jax bench bench-quick clean
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -37,6 +37,9 @@ install: .venv/installed
 
 peers: .venv/installed  # Stable-Baselines3 and sb3-contrib, for comparisons
 	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[peers]"
+
+peers-jax: .venv/installed  # JAX, for the benchmark
+	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[peers-jax]"
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'lfcs needs Python 3.11 or newer')"

@@ -149,10 +149,15 @@ def _resume(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from lfcs.study import benchmark
+    from lfcs.study import benchmark, threshold
 
     if args.threads < 1:
         raise UserError(f"--threads must be at least 1, got {args.threads}")
+    if args.to_threshold:
+        if args.seeds < 1:
+            raise UserError(f"--seeds must be at least 1, got {args.seeds}")
+        threshold.run(args.seeds, args.threads, args.out)
+        return
     benchmark.run(args.quick, args.threads, args.out)
 
 
@@ -271,6 +276,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
     bench.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
     bench.add_argument("--out", type=Path, help="file for the figures, as JSON")
+    bench.add_argument(
+        "--to-threshold", action="store_true", help="instead: steps and seconds until CartPole is mastered; takes long"
+    )
+    bench.add_argument("--seeds", type=int, default=5, help="runs of each with --to-threshold (default 5)")
     watch = command("watch", _watch, "open runs in TensorBoard")
     watch.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
     for what in ("experiments", "agents", "envs"):

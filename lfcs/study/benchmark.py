@@ -24,6 +24,7 @@ from lfcs import experiments
 from lfcs.agents import AGENTS
 from lfcs.configure import build_config
 from lfcs.run import make_trainer
+from lfcs.study import against_jax
 from lfcs.study.measure import (
     growth,
     high_water,
@@ -221,6 +222,7 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
         else:
             print("\npeak memory is measured on Linux only")
         yield from of_learning(quick, repeats)
+        yield from against_jax.sections(quick, repeats)
         grown.update(growth(repeats, quick))
         powers = {name: {"power": found["power"], "expected": found["expected"]} for name, found in grown.items()}
         yield "How one pass grows (tau_f=4): power of the time in each size", powers
