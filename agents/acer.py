@@ -14,16 +14,25 @@ from lfcs.agent import Agent, Loops, Sample, error_pointer, weight_pointer
 from lfcs.config import setting
 from lfcs.heads import ActionValueHead, Head
 from lfcs.heads.categorical import softmax
+from lfcs.pointers import Row
 
 
 @weight_pointer
-def weight(rho, advantage, stale, constants):
+def weight(rho: float, advantage: float, stale: float, constants: Row) -> float:
     """See :meth:`Acer.weight`."""
     return min(rho, constants[0]) * advantage
 
 
 @error_pointer
-def correct(params, params_ref, action, score, known, constants, error):
+def correct(
+    params: np.ndarray,
+    params_ref: np.ndarray,
+    action: np.ndarray,
+    score: np.ndarray,
+    known: np.ndarray,
+    constants: np.ndarray,
+    error: np.ndarray,
+) -> None:
     """Add the correction, and write what the action advantages should change by; see :meth:`Acer.error`."""
     actions, truncation, value = len(params) // 2, constants[0], constants[1]
     pi, pi_ref, missing = np.empty(actions), np.empty(actions), np.empty(actions)

@@ -12,10 +12,11 @@ from lfcs import rules
 from lfcs.agent import Agent, Loops, Sample, weight_pointer
 from lfcs.config import RuleConfig, setting
 from lfcs.errors import UserError
+from lfcs.pointers import Row
 
 
 @weight_pointer
-def weight(rho, advantage, stale, constants):
+def weight(rho: float, advantage: float, stale: float, constants: Row) -> float:
     """See :meth:`LfCs.weight`, and :meth:`LfCs.error` for older steps."""
     eps, sided, pull, stale_bar = constants[0], constants[1], constants[2], constants[3]
     if sided:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from lfcs.agent import Agent, Loops, weight_pointer
+from lfcs.pointers import Row
 
 
 @weight_pointer
-def weight(rho, advantage, stale, constants):
+def weight(rho: float, advantage: float, stale: float, constants: Row) -> float:
     """See :meth:`NaiveReplay.weight`."""
     return advantage
 

@@ -9,10 +9,11 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Agent, Loops, weight_pointer
 from lfcs.config import setting
+from lfcs.pointers import Row
 
 
 @weight_pointer
-def weight(rho, advantage, stale, constants):
+def weight(rho: float, advantage: float, stale: float, constants: Row) -> float:
     """See :meth:`VTrace.weight`."""
     return min(rho, constants[0]) * advantage
 

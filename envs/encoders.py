@@ -15,27 +15,28 @@ import numpy as np
 from lfcs.compiled.act import encode_rows, follow_moments
 from lfcs.config import EncoderConfig
 from lfcs.names import lookup
+from lfcs.pointers import Row
 from lfcs.policy import EncoderLoops, encode_pointer
 
 LARGE = 1e6  # a bound beyond this is no bound: classic control uses the largest float for "unbounded"
 
 
 @encode_pointer
-def identity(obs, mean, std, constants, out):
+def identity(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
     """x = the observation."""
     for i in range(len(obs)):
         out[i] = obs[i]
 
 
 @encode_pointer
-def standardised(obs, mean, std, constants, out):
+def standardised(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
     """x = (obs - mean)/std, clipped to [-10, 10]."""
     for i in range(len(obs)):
         out[i] = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0)
 
 
 @encode_pointer
-def population(obs, mean, std, constants, out):
+def population(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
     """x_ij = exp(-p (v_i - c_j)²), outwards from the nearest centre: neighbours differ by a factor of known ratio.
 
     ``constants`` are the number of cells and p, then for each number whether it is bounded, the centre and half the
@@ -51,7 +52,7 @@ def population(obs, mean, std, constants, out):
         else:
             v = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0) / 3.0
         v = min(max(v, -1.0), 1.0)
-        nearest = min(int(round((v + 1.0) / gap)), cells - 1)
+        nearest = min(round((v + 1.0) / gap), cells - 1)
         away = v + 1.0 - nearest * gap
         first = math.exp(-p * away * away)
         out[i * cells + nearest] = first
@@ -76,32 +77,32 @@ class Identity:
     def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
         self.config, self.size = config, int(np.prod(space.shape))
         d = self.size if self.follows else 0
-        self.count, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
+        self.observed, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
         self.constants = np.zeros(0)
 
     def loops(self) -> EncoderLoops:
         """Return the compiled form."""
-        return EncoderLoops(self.encoding, self.constants, self.count, self.mean, self.m2)
+        return EncoderLoops(self.encoding, self.constants, self.observed, self.mean, self.m2)
 
     def observe(self, obs: np.ndarray) -> None:
         """Update the running moments, where there are any, with a batch of observations [B, ...]."""
         if self.follows:
-            follow_moments(_rows(obs), self.count, self.mean, self.m2)
+            follow_moments(_rows(obs), self.observed, self.mean, self.m2)
 
     def encode(self, obs: np.ndarray) -> np.ndarray:
         """Return [B, size]."""
         x = np.empty((len(obs), self.size), np.float32)
-        encode_rows(self.encoding.address(), self.constants, self.count, self.mean, self.m2, _rows(obs), x)
+        encode_rows(self.encoding.address(), self.constants, self.observed, self.mean, self.m2, _rows(obs), x)
         return x
 
     def state_dict(self) -> dict[str, Any]:
         """Return the running moments, where there are any."""
-        return {"count": float(self.count[0]), "mean": self.mean, "m2": self.m2} if self.follows else {}
+        return {"count": float(self.observed[0]), "mean": self.mean, "m2": self.m2} if self.follows else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the running moments."""
         if self.follows:
-            self.count[0], self.mean[:], self.m2[:] = state["count"], state["mean"], state["m2"]
+            self.observed[0], self.mean[:], self.m2[:] = state["count"], state["mean"], state["m2"]
 
 
 class Standardised(Identity):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import types
 from torch import Tensor
 
@@ -31,7 +32,15 @@ error_pointer, error_at = pointer(_error), function_at(_error)
 
 
 @error_pointer
-def weight_alone(params, params_ref, action, score, known, constants, error):
+def weight_alone(
+    params: np.ndarray,
+    params_ref: np.ndarray,
+    action: np.ndarray,
+    score: np.ndarray,
+    known: np.ndarray,
+    constants: np.ndarray,
+    error: np.ndarray,
+) -> None:
     """Leave the error of a step as it is, weight · score."""
 
 

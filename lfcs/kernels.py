@@ -353,12 +353,12 @@ def adam(weights, gradient, first, second, c, rate, beta_1, beta_2, debias, eps)
         weights[i] += rate * m / (np.sqrt(v) * debias + eps)
 
 
-def TICK(f: Any) -> Any:  # noqa: N802
+def TICK(f: Any) -> Any:
     """Return the signature of a neuron model's tick; see :class:`lfcs.neurons.base.Loops`."""
     return types.void(batch(f), batch(f), FLAGS, f[::1], batch(f))
 
 
-def POST(f: Any) -> Any:  # noqa: N802
+def POST(f: Any) -> Any:
     """Return the signature of a neuron model's postsynaptic factor."""
     return types.void(batch(f), batch(f), FLAGS, f[::1], batch(f), batch(f))
 
@@ -407,7 +407,12 @@ POINTERS = (
     Pointer(_adam, adam.py_func),
 )
 advance_at, backward_at, add_product_at = function_at(_advance), function_at(_backward), function_at(_add_product)
-add_credit_at, adam_at, tick_at, post_at = function_at(_add_credit), function_at(_adam), function_at(TICK), function_at(POST)
+add_credit_at, adam_at, tick_at, post_at = (
+    function_at(_add_credit),
+    function_at(_adam),
+    function_at(TICK),
+    function_at(POST),
+)
 
 
 def kernels_of(dtype: Any) -> Kernels:

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+Row = np.ndarray  # of numbers in double precision, as what follows says to the compiler
 F64, INT, ROW, FLAGS = types.float64, types.int64, types.float64[::1], types.boolean[::1]
 
 

@@ -34,14 +34,14 @@ encode_pointer, encode_at = pointer(_encode), function_at(_encode)
 class EncoderLoops(NamedTuple):
     """The compiled form of an encoder: ``encode`` (obs, mean, std, constants, out) of one row, in double precision.
 
-    ``count`` [1], ``mean`` and ``m2`` [d] are running moments, of size 0 where there are none: they are updated in
-    place by :func:`lfcs.compiled.act.follow_moments`, and std is what :func:`lfcs.compiled.act.deviations` makes of
-    them.
+    ``mean`` and ``m2`` [d] of as many numbers as ``observed`` [1] says are running moments, of size 0 where there are
+    none: they are updated in place by :func:`lfcs.compiled.act.follow_moments`, and std is what
+    :func:`lfcs.compiled.act.deviations` makes of them.
     """
 
     encode: Pointer
     constants: np.ndarray
-    count: np.ndarray
+    observed: np.ndarray
     mean: np.ndarray
     m2: np.ndarray
 

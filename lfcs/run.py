@@ -21,12 +21,12 @@ import torch
 from lfcs import __version__, checkpoint, envs, experiments
 from lfcs.agent import Agent
 from lfcs.callbacks import Callback, Checkpoints, Progress, Summary
+from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
 from lfcs.engines import make_engine
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH
-from lfcs.evaluation import evaluate as play
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
@@ -268,7 +268,7 @@ def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndar
     policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
     with closing(envs.make_vec(config.env, MAX_BATCH, kind=config.train.env_kind)) as vec:
         found = {
-            name: play(policy.seeded(seeded), vec, episodes, seeded, greedy)[0]
+            name: play(policy, vec, episodes, seeded, greedy)[0]
             for name, greedy in (("sampled", False), ("greedy", True))
         }
     return found, int(saved["rollout"]["env_steps"])

@@ -17,6 +17,7 @@ import torch
 from lfcs import evaluation, rollout, update
 from lfcs.agent import Agent
 from lfcs.callbacks import Callback
+from lfcs.compiled.evaluation import evaluate
 from lfcs.compiled.learner import CompiledLearner, loops_of
 from lfcs.compiled.rollout import CompiledRollout, has_loops
 from lfcs.config import Config
@@ -250,7 +251,7 @@ class Trainer:
             def watch(obs: np.ndarray, state: Any, *rest: np.ndarray) -> None:
                 look(Moment(obs, self.reference.state_of(state[0]), *rest))
 
-        return evaluation.evaluate(self.policy.seeded(seed), self.eval_envs, episodes, seed, greedy, watch)
+        return evaluate(self.policy, self.eval_envs, episodes, seed, greedy, watch)
 
     def finish(self, diverged: str | None = None) -> dict[str, Any]:
         """Evaluate for the last time and return the summary, which callbacks have seen and may have added to."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import gymnasium
+import numba
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
@@ -15,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfcs import cli, run
+from lfcs.compiled import tasks
 from lfcs.envs import classic, described, make_vec
-from lfcs.envs.classic import CompiledVectorEnv, base
+from lfcs.envs.classic import CompiledVectorEnv
 from lfcs.envs.vector import make_sync
 from lfcs.errors import UserError
 from lfcs.rollout import final_observations
@@ -203,22 +205,24 @@ def test_what_calls_tasks_is_compiled_once_for_all_and_kept(tmp_path):
     assert found == [[1, 0], [1, 0]]
 
 
+@numba.njit
+def step_three(given):
+    for b in range(3):
+        tasks.step_one(given, b)
+
+
 def test_one_environment_is_stepped_in_compiled_code_as_by_a_call():
     """A loop over many steps of ours, which takes the arrays, goes on where ``step`` was."""
     envs, other = compiled("CartPole-v1", 3), compiled("CartPole-v1", 3)
     envs.reset(seed=5), other.reset(seed=5)
     actions = np.random.default_rng(0).integers(2, size=(60, 3))
     envs.ready(60)
-    outcome, final = np.zeros((3, 3)), np.zeros_like(envs.obs)
     for action in actions:
-        rows = envs.starts, envs.used, envs.obs, final, outcome
-        for b in range(3):
-            base.step_one(
-                b, envs.task.step, envs.task.observe, envs.state, action[:, None].astype(float), envs.elapsed,
-                envs.limit, *rows,
-            )  # fmt: skip
+        given = envs.tasks()
+        given.action[:] = action[:, None]
+        step_three(given)
         obs, reward, terminated, truncated, _ = other.step(action)
-        assert np.array_equal(envs.obs, obs) and np.array_equal(outcome.T, [reward, terminated, truncated])
+        assert np.array_equal(envs.obs, obs) and np.array_equal(given.outcome.T, [reward, terminated, truncated])
 
 
 class Masked(CartPoleVectorEnv):

@@ -13,12 +13,14 @@ import pytest
 import toys
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lfcs
 from lfcs import envs
 from lfcs.config import EncoderConfig
 from lfcs.envs import vector
-from lfcs.envs.encoders import Identity, RunningMoments
+from lfcs.envs.encoders import Identity
 from lfcs.errors import UserError
 
 
@@ -165,15 +167,26 @@ def test_what_cannot_be_sent_to_workers_is_one_line():
 def test_running_moments_equal_numpys():
     rng = np.random.default_rng(0)
     batches = [rng.normal(3, 2, size=(n, 4)) for n in (1, 5, 17)]
-    moments = RunningMoments(4)
+    encoder = envs.make_encoder(gymnasium.spaces.Box(-np.inf, np.inf, (4,)), EncoderConfig(kind="standardised"))
     for batch in batches:
-        moments.update(batch)
+        encoder.observe(batch)
     everything = np.concatenate(batches)
-    np.testing.assert_allclose(moments.mean, everything.mean(0))
-    np.testing.assert_allclose(moments.m2 / moments.count, everything.var(0))
-    np.testing.assert_allclose(
-        moments.standardise(everything), (everything - everything.mean(0)) / everything.std(0), rtol=1e-6
-    )
+    np.testing.assert_allclose(encoder.mean, everything.mean(0))
+    np.testing.assert_allclose(encoder.m2 / encoder.observed, everything.var(0))
+    standardised = (everything - everything.mean(0)) / everything.std(0)
+    np.testing.assert_allclose(encoder.encode(everything), standardised, rtol=1e-5)
+
+
+@given(st.integers(2, 40), st.floats(0.05, 20.0), st.lists(st.floats(-2, 6), min_size=1, max_size=5))
+def test_population_code_is_a_gaussian_of_the_distance(cells, width, numbers):
+    """Whatever cells, width and observation: the compiled form multiplies its way outwards."""
+    space = gymnasium.spaces.Box(0.0, 4.0, (1,), dtype=np.float64)
+    encoder = envs.make_encoder(space, EncoderConfig(kind="population", cells=cells, width=width))
+    code = encoder.encode(np.array(numbers)[:, None])
+    v, centres = np.clip(np.array(numbers) / 2 - 1, -1, 1), np.linspace(-1, 1, cells)
+    sigma = width * 2 / (cells - 1)
+    expected = np.exp(-((v[:, None] - centres) ** 2) / (2 * sigma**2))
+    np.testing.assert_allclose(code, expected, rtol=1e-6, atol=1e-30)
 
 
 def test_population_code_by_hand():
@@ -237,11 +250,11 @@ class Slow(toys.Guess):
 
     def __init__(self):
         super().__init__()
-        self.count = 0
+        self.observed = 0
 
     def step(self, action):
-        self.count += 1
-        if self.count <= self.slow:
+        self.observed += 1
+        if self.observed <= self.slow:
             time.sleep(0.01)
         return super().step(action)
 

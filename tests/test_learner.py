@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from lfcs.configure import build_config
 from lfcs.engines.base import at_last_tick
+from lfcs.learner import Learner
 from lfcs.run import make_trainer
 
 SMALL = {"train.env_workers": "0", "network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
@@ -112,6 +113,9 @@ def test_a_tail_makes_chunks_of_one_step_sum_to_the_whole_window(double):
             rule__max_grad_norm=1e9, rule__replays=1, rule__homeostasis=0.0, network__input_gain=4.0,
         )  # fmt: skip
         traj, total = trainer.rollout.collect(12), 0.0
+        trainer.learner = Learner(
+            trainer.learner.update, trainer.engine
+        )  # the compiled one has no optimiser to look at
         step = trainer.learner.update.optimiser.step
 
         def record(gradients, rates, max_norm, step=step, tau_f=tau_f):

@@ -8,6 +8,7 @@ from test_learner import small_trainer
 from torch.testing import assert_close
 
 from lfcs.errors import UserError
+from lfcs.learner import Learner
 
 FORM = {"rule__normalise": False, "rule__replays": 1}
 MASK = {"agent__mask": "two-sided"}  # of lf-cs
@@ -24,6 +25,8 @@ def summed_gradients(windows, apart=0.0, **settings):
         policy.readout.normal_(generator=torch.Generator().manual_seed(1))
     # another policy than the reference's, the same critic: ratios away from 1, some outside the band
     new.readout[:-1] += apart * torch.randn(new.readout[:-1].shape, generator=torch.Generator().manual_seed(2))
+    if trainer.config.rule.form == "window":  # whose compiled form has no optimiser to look at
+        trainer.learner = Learner(trainer.learner.update, trainer.engine)
     total, step = [0.0, 0.0], trainer.learner.update.optimiser.step
 
     def record(gradients, rates, max_norm):

@@ -22,7 +22,7 @@ import math
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, observe_pointer, step_pointer, compiled
+from lfcs.envs.classic.base import Task, compiled, observe_pointer, step_pointer
 
 PI = math.pi
 TICK = 0.2  # s

@@ -122,6 +122,10 @@ class CompiledVectorEnv(VectorEnv):
             row[len(row) - gone :] = self.task.draw(self._generators[b], gone)
             self.used[b] = 0
 
+    def like(self, num_envs: int) -> CompiledVectorEnv:
+        """Return so many environments of the same task."""
+        return CompiledVectorEnv(self.task, num_envs)
+
     def tasks(self) -> Tasks:
         """Return what compiled loops need of these environments."""
         moving = self.state, self._action, self.elapsed, self.limit, self.starts, self.used

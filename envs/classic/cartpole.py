@@ -17,7 +17,7 @@ import math
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, observe_pointer, step_pointer, compiled
+from lfcs.envs.classic.base import Task, compiled, observe_pointer, step_pointer
 
 GRAVITY = 9.8  # m/s²
 POLE = 0.1  # kg

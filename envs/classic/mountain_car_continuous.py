@@ -18,7 +18,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from lfcs.envs.classic.base import Task, observe_pointer, step_pointer, compiled
+from lfcs.envs.classic.base import Task, compiled, observe_pointer, step_pointer
 
 POWER, GRAVITY = 0.0015, 0.0025
 LEFT, RIGHT, GOAL = -1.2, 0.6, 0.45

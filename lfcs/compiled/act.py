@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lfcs.compiled.tasks import Tasks, step_one
+from lfcs.compiled.tasks import step_one
 from lfcs.heads.base import draw_at, judge_at
 from lfcs.kernels import advance_at, compiled, copy, fill, follow_trace, inner, tick_at
 from lfcs.policy import encode_at
@@ -25,7 +25,7 @@ class Senses(NamedTuple):
 
     encode: int
     constants: Array
-    count: Array
+    observed: Array
     mean: Array
     m2: Array
     learns: bool  # whether the moments follow what is observed
@@ -163,8 +163,8 @@ def beyond(t, b, x, mind, memory, lived):
 def sense(t, senses, obs, x):
     """Encode observations [B, d] into ``x`` [T, B, D] at t, having followed their moments where that is wanted."""
     if senses.learns and len(senses.mean):
-        follow_moments(obs, senses.count, senses.mean, senses.m2)
-    encode_rows(senses.encode, senses.constants, senses.count, senses.mean, senses.m2, obs, x[t])
+        follow_moments(obs, senses.observed, senses.mean, senses.m2)
+    encode_rows(senses.encode, senses.constants, senses.observed, senses.mean, senses.m2, obs, x[t])
 
 
 @compiled
@@ -206,7 +206,7 @@ def look_beyond(t, every, at, senses, mind, memory, tasks, lived):
         if every or lived.truncated[t, b]:
             copy(tasks.final_obs[b] if memory.reset[0, b] else tasks.obs[b], row[0])
             x = lived.final[at, b : b + 1].reshape(1, d)
-            encode_rows(senses.encode, senses.constants, senses.count, senses.mean, senses.m2, row, x)
+            encode_rows(senses.encode, senses.constants, senses.observed, senses.mean, senses.m2, row, x)
             beyond(t, b, x[0], mind, memory, lived)
 
 

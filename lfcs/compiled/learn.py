@@ -249,7 +249,7 @@ def one_pass(update, scale, start, window, neurons, rule, learned, seen, room, p
 
 @inner
 def make_room(filled, kept, ticks, room):
-    """Return where the next ``ticks`` rows go, having moved the rows from ``kept`` on to the front where there is need."""
+    """Return where the next ``ticks`` rows go, having moved those from ``kept`` on to the front if there is need."""
     if filled + ticks <= len(room.rows):
         return filled
     for i in range(filled - kept):
@@ -358,8 +358,8 @@ def gradient(first, begin, end, filled, trace, window, neurons, rule, learned, r
         block = max(0, stop - length)
         credit = room.credit[: stop - block]
         backward_at(neurons.loops.backward, drive)(
-            block, data, reset, error, feedback, drive, ticks, neurons.kappa, post_at(neurons.post, drive), neurons.fields,
-            neurons.constants, filtered, carry, credit, room.readout,
+            block, data, reset, error, feedback, drive, ticks, neurons.kappa, post_at(neurons.post, drive),
+            neurons.fields, neurons.constants, filtered, carry, credit, room.readout,
         )  # fmt: skip
         accumulate(block, reset, neurons.decay, credit, later)
         own = 1 if block == 0 else 0  # tick a itself counts through x̄_a
@@ -392,7 +392,9 @@ def add_inputs(tick, credit, neurons, columns, total):
     batch, n, ticks = credit.shape[1], credit.shape[2], neurons.ticks
     t = 0
     if ticks == 1:
-        add_product_at(neurons.loops.add_product, total)(total, columns[:, tick * batch : (tick + len(credit)) * batch], credit.reshape(-1, n))
+        add_product_at(neurons.loops.add_product, total)(
+            total, columns[:, tick * batch : (tick + len(credit)) * batch], credit.reshape(-1, n)
+        )
         return
     while t < len(credit):
         step = (tick + t) // ticks
@@ -431,10 +433,14 @@ def ascend(neurons, rule, learned, room):
     one, two, debias, eps = kind(BETA_1), kind(BETA_2), kind(debias_2), kind(EPS)
     rate = kind(learned.rates[0] / debias_1)
     first, second = learned.first_hidden.reshape(-1), learned.second_hidden.reshape(-1)
-    adam_at(neurons.loops.adam, hidden)(learned.hidden.reshape(-1), hidden, first, second, scale, rate, one, two, debias, eps)
+    adam_at(neurons.loops.adam, hidden)(
+        learned.hidden.reshape(-1), hidden, first, second, scale, rate, one, two, debias, eps
+    )
     rate = kind(learned.rates[1] / debias_1)
     first, second = learned.first_readout.reshape(-1), learned.second_readout.reshape(-1)
-    adam_at(neurons.loops.adam, hidden)(learned.readout.reshape(-1), readout, first, second, scale, rate, one, two, debias, eps)
+    adam_at(neurons.loops.adam, hidden)(
+        learned.readout.reshape(-1), readout, first, second, scale, rate, one, two, debias, eps
+    )
     return norm
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lfcs.agent import Agent, Loops
 from lfcs.compiled import learn
@@ -46,8 +47,9 @@ class CompiledLearner(Learner):
         largest = self._run(count, True, traj, seen)
         found = {name: torch.from_numpy(array) for name, array in seen._asdict().items()}
         change = (update.network.readout - found["readout"]).norm()
-        saw = *(found[name] for name in ("value", "rho", "entropy", "rate", "norm")), change, found["target"]
-        return Record(*saw, change.new_tensor(largest)), View(found["value"], found["bootstrap"], found["rho"])
+        saw = {name: found[name] for name in ("value", "rho", "entropy", "rate", "norm", "target")}
+        record = Record(**saw, change=change, largest=change.new_tensor(largest))
+        return record, View(found["value"], found["bootstrap"], found["rho"])
 
     def look(self, traj: Trajectory) -> View:
         """See :meth:`lfcs.learner.Learner.look`."""
@@ -58,11 +60,11 @@ class CompiledLearner(Learner):
     def _seen(self, traj: Trajectory, view: View) -> learn.Seen:
         """Return arrays for what a pass sees, which begin with a view of the window."""
         value, bootstrap, rho = (part.numpy().copy() for part in view)
-        more = np.empty((4, *value.shape), value.dtype)
-        chunks = -(-len(value) // self.rule.tau_f)
-        rate = np.zeros((chunks, self.update.network.config.neurons), value.dtype)
-        readout = np.empty(self.update.network.readout.shape, value.dtype)
-        return learn.Seen(value, bootstrap, rho, *more, rate, np.zeros(chunks, value.dtype), readout)
+        kind, chunks, network = value.dtype, -(-len(value) // self.rule.tau_f), self.update.network
+        entropy, advantage, raw, target = np.empty((4, *value.shape), kind)
+        rate, norm = np.zeros((chunks, network.config.neurons), kind), np.zeros(chunks, kind)
+        readout = np.empty(network.readout.shape, kind)
+        return learn.Seen(value, bootstrap, rho, entropy, advantage, raw, target, rate, norm, readout)
 
     def _run(self, passes: int, learns: bool, traj: Trajectory, seen: learn.Seen) -> float:
         neurons, rule, learned = self._numbers()
@@ -95,20 +97,26 @@ class CompiledLearner(Learner):
         loops, optimiser = loops_of(self.agent), update.optimiser
         assert loops is not None and update.head.loops is not None
         neurons = learn.Neurons(
-            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay, engine.kappa, engine.update,
-            engine.ticks, kernels_of(engine.dtype),
+            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay,
+            engine.kappa, engine.update, engine.ticks, kernels_of(engine.dtype),
         )  # fmt: skip
-        bars = loops.bars or (-1.0, -1.0)
+        rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = learn.Rule(
-            update.head.loops.judge.address(), loops.weight.address(), loops.error.address(), np.array(loops.constants, np.float64),
-            *bars, rule.tau_f, rule.tail, rule.gamma, rule.lam, rule.normalise, update.entropy_bonus, rule.value,
-            rule.homeostasis, rule.target_rate, 1.0 - 1.0 / rule.rate_memory, rule.max_grad_norm,
+            judge=update.head.loops.judge.address(), weight=loops.weight.address(), error=loops.error.address(),
+            constants=np.array(loops.constants, np.float64), rho_bar=rho_bar, c_bar=c_bar, tau_f=rule.tau_f,
+            tail=rule.tail, gamma=rule.gamma, lam=rule.lam, normalise=rule.normalise, entropy=update.entropy_bonus,
+            value=rule.value, homeostasis=rule.homeostasis, target_rate=rule.target_rate,
+            rate_decay=1.0 - 1.0 / rule.rate_memory, max_norm=rule.max_grad_norm,
         )  # fmt: skip
-        moments = *(m.numpy() for m in optimiser.first), *(v.numpy() for v in optimiser.second)
-        fixed = update.random_feedback.numpy()[: None if rule.feedback == "random" else 0]
+        (first_hidden, first_readout), (second_hidden, second_readout) = (
+            [part.numpy() for part in moments] for moments in (optimiser.first, optimiser.second)
+        )
         learned = learn.Learned(
-            engine.hidden, engine.readout, *moments, update.firing_rate.numpy(), fixed, update.shares[:, 0].numpy(),
-            np.array(update.learning_rates, np.float64), np.array([optimiser.steps]),
+            hidden=engine.hidden, readout=engine.readout, first_hidden=first_hidden, first_readout=first_readout,
+            second_hidden=second_hidden, second_readout=second_readout, firing_rate=update.firing_rate.numpy(),
+            feedback=update.random_feedback.numpy()[: None if rule.feedback == "random" else 0],
+            shares=update.shares[:, 0].numpy(), rates=np.array(update.learning_rates, np.float64),
+            steps=np.array([optimiser.steps]),
         )  # fmt: skip
         return neurons, numbers, learned
 
@@ -122,15 +130,14 @@ def experience(traj: Trajectory, ticks: int) -> learn.Experience:
     for i, (t, following) in enumerate(traj.final.items()):
         final[i], at[t] = following.numpy(), i
     x = traj.x.contiguous().numpy()
-    like = np.empty((0, 0), x.dtype)
     return learn.Experience(
-        x,
-        np.ascontiguousarray(x.reshape(steps * batch, -1).T),
-        np.ascontiguousarray(traj.action.numpy().reshape(steps, batch, -1), np.float64),
-        *(part.contiguous().numpy() for part in (traj.params, traj.logp_ref, traj.reward)),
-        *(part.contiguous().numpy() for part in (traj.terminated, traj.truncated, traj.reset)),
-        by_tick,
-        like if traj.stale is None else traj.stale.contiguous().numpy(),
-        final,
-        at,
-    )
+        x=x, columns=np.ascontiguousarray(x.reshape(steps * batch, -1).T),
+        action=np.ascontiguousarray(traj.action.numpy().reshape(steps, batch, -1), np.float64),
+        params=_array(traj.params), logp_ref=_array(traj.logp_ref), reward=_array(traj.reward),
+        terminated=_array(traj.terminated), truncated=_array(traj.truncated), reset=_array(traj.reset), by_tick=by_tick,
+        stale=np.empty((0, 0), x.dtype) if traj.stale is None else _array(traj.stale), final=final, final_at=at,
+    )  # fmt: skip
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.contiguous().numpy()

@@ -42,7 +42,7 @@ def senses_of(encoder: Encoder, learns: bool) -> act.Senses | None:
     if not hasattr(encoder, "loops") or not stands_for(encoder, "loops", ("observe", "encode")):
         return None
     loops = encoder.loops()
-    return act.Senses(loops.encode.address(), loops.constants, loops.count, loops.mean, loops.m2, learns)
+    return act.Senses(loops.encode.address(), loops.constants, loops.observed, loops.mean, loops.m2, learns)
 
 
 def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
@@ -63,6 +63,11 @@ def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
 def first_action(space: Any) -> float:
     """Return the number that a Discrete space's actions are counted from, 0 for others."""
     return float(getattr(space, "start", 0.0))
+
+
+def as_counted(action: np.ndarray) -> torch.Tensor:
+    """Return actions [..., A] of the compiled loops as a head counts them."""
+    return torch.from_numpy(action[..., 0].astype(np.int64))
 
 
 class CompiledRollout(Rollout):
@@ -103,13 +108,14 @@ class CompiledRollout(Rollout):
         loops, kind = self.policy.head.loops, self.policy.network.hidden.numpy().dtype
         assert loops is not None
         by_step, inputs = (steps, self.batch), self.policy.encoder.size
-        numbers = (np.empty((4, *by_step), kind), np.empty((3, *by_step), bool))
-        logp, value, bootstrap, reward = numbers[0]
+        logp, value, bootstrap, reward = np.empty((4, *by_step), kind)
+        terminated, truncated, reset = np.empty((3, *by_step), bool)
         bootstrap[:] = 0.0
         return act.Lived(
-            np.empty((*by_step, inputs), kind), np.empty((*by_step, loops.width)),
-            np.empty((*by_step, self.policy.head.size), kind), logp, value, bootstrap, reward, *numbers[1],
-            np.empty((*by_step, inputs), kind), np.full(steps, -1),
+            x=np.empty((*by_step, inputs), kind), action=np.empty((*by_step, loops.width)),
+            params=np.empty((*by_step, self.policy.head.size), kind), logp=logp, value=value, bootstrap=bootstrap,
+            reward=reward, terminated=terminated, truncated=truncated, reset=reset,
+            final=np.empty((*by_step, inputs), kind), final_at=np.full(steps, -1),
         )  # fmt: skip
 
     def _whole(self, senses: act.Senses, uniform: np.ndarray, lived: act.Lived) -> int:
@@ -118,7 +124,7 @@ class CompiledRollout(Rollout):
         envs.ready(len(uniform))
         mind, first = mind_of(self.policy), first_action(envs.single_action_space)
         finals = act.act(first, senses, mind, self.memory, envs.tasks(), uniform, lived)
-        self.action_log += list(self.policy.head.to_env(self._actions(lived.action)))
+        self.action_log += list(self.policy.head.to_env(as_counted(lived.action)))
         self.obs, self.begun = envs.obs.copy(), self.memory.reset[0].copy()  # type: ignore[union-attr]
         self.env_steps += lived.reward.size
         for t, over in enumerate(lived.terminated | lived.truncated):
@@ -138,7 +144,7 @@ class CompiledRollout(Rollout):
             lived.x[t], memory.reset[0], lived.reset[t] = encoder.encode(obs), began, began
             given = lived.action[t], lived.params[t], lived.logp[t], lived.value[t]
             act.decide(lived.x[t : t + 1], uniform[t], mind, memory, True, *given)
-            action = self.policy.head.to_env(self._actions(lived.action[t]))
+            action = self.policy.head.to_env(as_counted(lived.action[t]))
             reward, lived.terminated[t], lived.truncated[t], following = self._step_envs(action)
             lived.reward[t] = reward
             if lived.truncated[t].any() or t == len(uniform) - 1:
@@ -151,15 +157,11 @@ class CompiledRollout(Rollout):
                 look(Moment(obs, self._state(), action, reward, began, self.begun))
         return finals
 
-    def _actions(self, action: np.ndarray) -> torch.Tensor:
-        """Return actions [..., A] of the compiled loops as the head counts them."""
-        return torch.from_numpy(action[..., 0].astype(np.int64))
-
     def _trajectory(self, lived: act.Lived, finals: int, first_state: NetState) -> Trajectory:
         t = torch.from_numpy
         steps, final = np.flatnonzero(lived.final_at >= 0), t(lived.final[:finals].copy())
         return Trajectory(
-            x=t(lived.x), action=self._actions(lived.action), params=t(lived.params), logp_ref=t(lived.logp),
+            x=t(lived.x), action=as_counted(lived.action), params=t(lived.params), logp_ref=t(lived.logp),
             value=t(lived.value), bootstrap=t(lived.bootstrap), reward=t(lived.reward), terminated=t(lived.terminated),
             truncated=t(lived.truncated), reset=t(lived.reset), final=dict(zip(map(int, steps), final, strict=True)),
             state=first_state,

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from lfcs.heads.base import Head, Judgement, Loops, draw_pointer, greedy_pointer, judge_pointer
 from lfcs.heads.categorical import CategoricalHead, draw_softmax, greedy_softmax, judge_softmax
+from lfcs.pointers import Row
 
 
 @judge_pointer
-def judge(params, action, score, entropy_score, found):
+def judge(
+    params: np.ndarray, action: np.ndarray, score: np.ndarray, entropy_score: np.ndarray, found: np.ndarray
+) -> None:
     """See :meth:`ActionValueHead.judge`."""
     k = len(params) // 2
     judge_softmax(params[:k], action, score[:k], entropy_score[:k], found)
@@ -21,13 +24,13 @@ def judge(params, action, score, entropy_score, found):
 
 
 @draw_pointer
-def draw(params, uniform, action):
+def draw(params: Row, uniform: Row, action: Row) -> None:
     """See :meth:`ActionValueHead.sample`."""
     draw_softmax(params[: len(params) // 2], uniform, action)
 
 
 @greedy_pointer
-def greedy(params, uniform, action):
+def greedy(params: Row, uniform: Row, action: Row) -> None:
     """See :meth:`ActionValueHead.greedy`."""
     greedy_softmax(params[: len(params) // 2], action)
 

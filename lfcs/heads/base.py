@@ -12,7 +12,6 @@ from torch import Tensor
 from lfcs.pointers import ROW, Pointer, function_at, pointer
 
 
-
 def _judge(f: Any) -> Any:
     return types.void(ROW, ROW, ROW, ROW, ROW)
 

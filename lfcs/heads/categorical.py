@@ -12,10 +12,11 @@ from torch import Tensor
 from lfcs.errors import UserError
 from lfcs.heads.base import Judgement, Loops, draw_pointer, greedy_pointer, judge_pointer
 from lfcs.kernels import compiled
+from lfcs.pointers import Row
 
 
 @compiled
-def exponentials(params, out):
+def exponentials(params: Row, out: Row) -> tuple[float, float]:
     """Write exp(l_k - max l) into ``out``; return max l and the sum."""
     largest, total = params[0], 0.0
     for k in range(1, len(params)):
@@ -27,7 +28,7 @@ def exponentials(params, out):
 
 
 @compiled
-def softmax(params, out):
+def softmax(params: Row, out: Row) -> None:
     """Write the softmax of as many logits as ``out`` has room for."""
     _, total = exponentials(params[: len(out)], out)
     for k in range(len(out)):
@@ -35,7 +36,9 @@ def softmax(params, out):
 
 
 @compiled
-def judge_softmax(params, action, score, entropy_score, found):
+def judge_softmax(
+    params: np.ndarray, action: np.ndarray, score: np.ndarray, entropy_score: np.ndarray, found: np.ndarray
+) -> None:
     """See :meth:`CategoricalHead.judge`."""
     taken, entropy = int(action[0]), 0.0
     largest, total = exponentials(params, score)
@@ -51,7 +54,7 @@ def judge_softmax(params, action, score, entropy_score, found):
 
 
 @compiled
-def draw_softmax(params, uniform, action):
+def draw_softmax(params: Row, uniform: Row, action: Row) -> None:
     """See :meth:`CategoricalHead.sample`."""
     below, taken, weights = 0.0, 0, np.empty(len(params))
     _, total = exponentials(params, weights)
@@ -62,7 +65,7 @@ def draw_softmax(params, uniform, action):
 
 
 @compiled
-def greedy_softmax(params, action):
+def greedy_softmax(params: Row, action: Row) -> None:
     """See :meth:`CategoricalHead.greedy`."""
     best = 0
     for k in range(1, len(params)):
@@ -72,19 +75,21 @@ def greedy_softmax(params, action):
 
 
 @judge_pointer
-def judge(params, action, score, entropy_score, found):
+def judge(
+    params: np.ndarray, action: np.ndarray, score: np.ndarray, entropy_score: np.ndarray, found: np.ndarray
+) -> None:
     """See :meth:`CategoricalHead.judge`."""
     judge_softmax(params, action, score, entropy_score, found)
 
 
 @draw_pointer
-def draw(params, uniform, action):
+def draw(params: Row, uniform: Row, action: Row) -> None:
     """See :meth:`CategoricalHead.sample`."""
     draw_softmax(params, uniform, action)
 
 
 @greedy_pointer
-def greedy(params, uniform, action):
+def greedy(params: Row, uniform: Row, action: Row) -> None:
     """See :meth:`CategoricalHead.greedy`."""
     greedy_softmax(params, action)
 

@@ -11,7 +11,6 @@ from lfcs import rules
 from lfcs.kernels import POST, TICK
 from lfcs.pointers import Pointer, pointer
 
-
 tick_pointer, post_pointer = pointer(TICK), pointer(POST)
 
 

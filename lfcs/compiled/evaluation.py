@@ -1,0 +1,134 @@
+"""Evaluation with compiled loops: every episode at once where the environments are compiled, else a call a step.
+
+An episode is that of its seed: actions are drawn from a generator of its own, so that it does not depend on how many
+are played side by side, nor on what steps them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from lfcs import evaluation
+from lfcs.compiled import act
+from lfcs.compiled.rollout import as_counted, first_action, has_loops, memory_for, mind_of, senses_of
+from lfcs.compiled.tasks import Tasks
+from lfcs.engines import CompiledEngine
+from lfcs.evaluation import Watch
+from lfcs.policy import Policy
+from lfcs.rollout import check_finite
+
+BLOCK = 32  # steps in a call; what has ended by then is left out of the next
+MANY = 256  # episodes side by side
+
+Outcome = tuple[np.ndarray, np.ndarray]
+
+
+def evaluate(
+    policy: Policy,
+    envs: gymnasium.vector.VectorEnv,
+    episodes: int,
+    seed: int,
+    greedy: bool = True,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Return the returns and lengths [episodes] of a policy; see :func:`lfcs.evaluation.evaluate`.
+
+    It goes through compiled loops where the policy has them, else through ``predict``.
+    """
+    if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
+        return evaluation.evaluate(policy.seeded(seed), envs, episodes, seed, greedy, watch)
+    senses, batch = senses_of(policy.encoder, False), envs.num_envs
+    compiled: Any = envs if watch is None and senses is not None and hasattr(envs, "tasks") else None
+    found: list[Outcome] = []
+    done = 0
+    while done < episodes:
+        count = min(episodes - done, MANY) if compiled else batch
+        noise = Noise(policy, seed + done, count, greedy)
+        if compiled:
+            found.append(side_by_side(policy, senses, compiled.like(count), seed + done, noise))
+        else:
+            found.append(by_steps(policy, envs, seed + done, noise, watch))
+        done += count
+    returns, lengths = (np.concatenate(part)[:episodes] for part in zip(*found, strict=True))
+    return returns, lengths
+
+
+class Noise:
+    """What the actions of some episodes are drawn from, each from a generator of its own; nothing where greedy."""
+
+    def __init__(self, policy: Policy, seed: int, count: int, greedy: bool) -> None:
+        assert policy.head.loops is not None
+        self.greedy, self.numbers = greedy, policy.head.loops.noise
+        self.generators = [np.random.default_rng([seed + i, 1]) for i in range(0 if greedy else count)]
+
+    def block(self, which: np.ndarray) -> np.ndarray:
+        """Return the next numbers [BLOCK, M, U] of the episodes ``which`` [M]."""
+        out = np.zeros((BLOCK, len(which), self.numbers))
+        if not self.greedy:
+            for i, episode in enumerate(which):
+                out[:, i] = self.generators[episode].random((BLOCK, self.numbers))
+        return out
+
+
+def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise) -> Outcome:
+    """Return returns and lengths of an episode in each of some compiled environments, of which none is kept."""
+    batch, first = envs.num_envs, first_action(envs.single_action_space)
+    mind, memory = mind_of(policy, noise.greedy), memory_for(policy, batch, False)
+    envs.reset(seed=seed)
+    envs.ready(BLOCK)
+    tasks: Tasks = envs.tasks()
+    total, length, running = np.zeros(batch), np.zeros(batch, np.int64), np.arange(batch)
+    while len(running):
+        reward, ended = np.empty((BLOCK, len(running))), np.empty((BLOCK, len(running)), bool)
+        tasks.used[:] = 0  # what follows an end is not counted: any start will do
+        act.play(first, senses, mind, memory, tasks, noise.block(running), reward, ended)
+        alive = np.ones(len(running), bool)
+        for t in range(BLOCK):
+            total[running] += np.where(alive, reward[t], 0.0)
+            length[running] += alive
+            alive &= ~ended[t]
+        running = running[alive]
+        arrays: dict[str, Any] = {
+            name: part[alive] for name, part in tasks._asdict().items() if isinstance(part, np.ndarray)
+        }
+        tasks = tasks._replace(**arrays)
+        memory = memory._replace(
+            rows=np.ascontiguousarray(memory.rows[:, alive]), out=np.ascontiguousarray(memory.out[:, alive]),
+            reset=np.ascontiguousarray(memory.reset[:, alive]), fired=np.ascontiguousarray(memory.fired[:, alive]),
+            counts=np.ascontiguousarray(memory.counts[:, alive]),
+        )  # fmt: skip
+    return total, length
+
+
+def by_steps(policy: Policy, envs: gymnasium.vector.VectorEnv, seed: int, noise: Noise, watch: Watch | None) -> Outcome:
+    """Return returns and lengths of an episode in each environment, showing every step to ``watch``."""
+    batch, head, every = envs.num_envs, policy.head, np.arange(envs.num_envs)
+    assert head.loops is not None
+    mind, memory = mind_of(policy, noise.greedy), memory_for(policy, batch, watch is not None)
+    total, length, running = np.zeros(batch), np.zeros(batch, np.int64), np.ones(batch, bool)
+    action, kind = np.empty((batch, head.loops.width)), memory.out.dtype
+    nothing, none = np.empty((0, 0), kind), np.empty(0, kind)
+    obs, _ = envs.reset(seed=seed)
+    starts, t = np.ones(batch, bool), 0
+    while running.any():
+        check_finite(obs, "observation", int(length.sum()))
+        if t % BLOCK == 0:
+            uniform = noise.block(every)
+        memory.reset[0] = starts
+        x = policy.encoder.encode(obs).astype(kind, copy=False)[None]
+        act.decide(x, uniform[t % BLOCK], mind, memory, False, action, nothing, none, none)
+        given = head.to_env(as_counted(action))
+        following, reward, terminated, truncated, _ = envs.step(given)
+        check_finite(reward, "reward", int(length.sum()))
+        began, starts = starts, terminated | truncated
+        if watch is not None:
+            state = (np.concatenate((memory.rows[-1], memory.trace), axis=1),)
+            watch(obs, state, given, reward, began, starts)
+        total += np.where(running, reward, 0.0)
+        length += running
+        running &= ~starts
+        obs, t = following, t + 1
+    return total, length
