@@ -453,3 +453,27 @@ def parts_of(window: Experience, neurons: Neurons, rule: Rule, learned: Learned,
         gradient.like(types.void, 0, 0, 0, 0, room.rows[0], window, neurons, rule, learned, room),
         ascend.like(types.float64, neurons, rule, learned, room),
     )
+
+
+@compiled
+def timed_look(parts, end, window, neurons, learned, seen, room):
+    """Run the first chunk of a window."""
+    parts.look_at(0, end, 1, window, neurons, learned, seen, room)
+
+
+@compiled
+def timed_judge(parts, end, window, rule, learned, seen, room):
+    """Judge the first chunk of a window."""
+    parts.judge(0, end, 1.0, window, rule, learned, seen, room)
+
+
+@compiled
+def timed_gradient(parts, end, trace, window, neurons, rule, learned, room):
+    """Write the gradients of the first chunk of a window."""
+    parts.gradient(0, 0, end, 1, trace, window, neurons, rule, learned, room)
+
+
+@compiled
+def timed_ascent(parts, neurons, rule, learned, room):
+    """Take a step along the gradients that are there."""
+    parts.ascend(neurons, rule, learned, room)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,20 @@ class CompiledLearner(Learner):
         seen = self._seen(traj, View(traj.value, traj.bootstrap, torch.ones_like(traj.value)))
         self._run(1, False, traj, seen)
         return View(*map(torch.from_numpy, (seen.value, seen.bootstrap, seen.rho)))
+
+    def by_part(self, traj: Trajectory) -> dict[str, Callable[[], None]]:
+        """Return the parts of the first update of a window, each as a call, for a benchmark to time."""
+        neurons, rule, learned = self._numbers()
+        seen = self._seen(traj, View(traj.value, traj.bootstrap, torch.ones_like(traj.value)))
+        window = experience(traj, neurons.ticks)
+        room, end = self._room(window, neurons), min(self.rule.tau_f, len(traj.value))
+        parts, trace = learn.parts_of(window, neurons, rule, learned, seen, room), traj.state.trace.numpy().copy()
+        return {
+            "forward": lambda: learn.timed_look(parts, end, window, neurons, learned, seen, room),
+            "head and rule": lambda: learn.timed_judge(parts, end, window, rule, learned, seen, room),
+            "gradient": lambda: learn.timed_gradient(parts, end, trace, window, neurons, rule, learned, room),
+            "clip and Adam": lambda: learn.timed_ascent(parts, neurons, rule, learned, room),
+        }
 
     def _seen(self, traj: Trajectory, view: View) -> learn.Seen:
         """Return arrays for what a pass sees, which begin with a view of the window."""

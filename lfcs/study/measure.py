@@ -14,12 +14,11 @@ import snntorch
 import torch
 from torch import nn
 
-from lfcs import kernels
 from lfcs.agents import AGENTS
+from lfcs.compiled.learner import CompiledLearner
 from lfcs.config import NetworkConfig, RuleConfig
-from lfcs.engines import CompiledEngine, make_engine
+from lfcs.engines import make_engine
 from lfcs.heads import CategoricalHead
-from lfcs.learner import Learner
 from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
 from lfcs.optimiser import Adam
@@ -107,12 +106,12 @@ def window_of(policy: SpikingNetwork, steps: int, batch: int) -> Trajectory:
     )
 
 
-def learner_of(policy: SpikingNetwork, steps: int, **settings: Any) -> Learner:
+def learner_of(policy: SpikingNetwork, steps: int, **settings: Any) -> CompiledLearner:
     """Return a learner whose window is ``steps`` long and, unless told otherwise, makes one update of it."""
     rule = RuleConfig(**{"window": steps, "tau_f": steps, "tau_s": steps, "replays": 1} | settings)
     engine = make_engine("fused", policy)
     shared = Update(rule, AGENTS["lf-cs"](rule), policy, CategoricalHead(ACTIONS), engine, torch.Generator())
-    return Learner(shared, engine)
+    return CompiledLearner(shared, engine)
 
 
 def autograd_update(policy: SpikingNetwork, traj: Trajectory, detach: bool) -> Callable[[], None]:
@@ -159,29 +158,23 @@ def timed(spent: dict[str, float], name: str, call: Callable) -> Callable:
 
 
 def update_parts(steps: int, neurons: int, batch: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Return where one update of a window goes, in ms, beside its dense matrix products alone at the rate of a GEMM."""
+    """Return where one update of a window goes, in ms, beside its dense matrix products alone at the rate of a GEMM.
+
+    The parts are called one after another on what the whole has left, with the arguments that it gives them.
+    """
     policy = policy_of(neurons)
     traj, learner = window_of(policy, steps, batch), learner_of(policy, steps)
     learner.learn(traj, 1.0)
-    engine: Any = CompiledEngine(policy)
-    learner.update.engine, loops, add_credit = engine, engine.loops, kernels.add_credit
-    parts: dict[str, list[float]] = {}
+    parts = learner.by_part(traj)
+    spent: dict[str, list[float]] = {name: [] for name in [*parts, "whole"]}
     for _ in range(repeats):
-        spent: dict[str, float] = {}
-        forward, signals = timed(spent, "forward", loops.advance), timed(spent, "learning signals", loops.backward)
-        engine.loops = loops._replace(advance=forward, backward=signals)
-        kernels.add_credit = timed(spent, "recurrent gradient", add_credit)
-        try:
-            whole = seconds(lambda: learner.learn(traj, 1.0))
-        finally:
-            kernels.add_credit = add_credit
-        spent |= {"input gradient and the rest": whole - sum(spent.values()), "whole": whole}
-        for name, value in spent.items():
-            parts.setdefault(name, []).append(value)
+        spent["whole"].append(seconds(lambda: learner.learn(traj, 1.0)))
+        for name, part in parts.items():
+            spent[name].append(seconds(part))
     big = torch.rand(1024, 1024)
     rate = 2 * 1024**3 / statistics.median(seconds(lambda: big @ big) for _ in range(repeats))
     products = 2 * 2 * (INPUTS + 1 + neurons) * neurons * steps * batch  # forward and gradient
-    out = {name: {"ms": 1e3 * statistics.median(values)} for name, values in parts.items()}
+    out = {name: {"ms": 1e3 * statistics.median(values)} for name, values in spent.items()}
     return out | {"dense products alone, at the rate of a large GEMM": {"ms": 1e3 * products / rate}}
 
 
