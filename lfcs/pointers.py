@@ -39,11 +39,14 @@ class Pointer:
         self.signature, self.function = signature, function
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self.made: dict[Any, Any] = {}
+        self.of_kind: dict[Any, Any] = {}
 
     def of(self, dtype: Any = np.float64) -> Any:
         """Return the compiled function for arrays of a precision, which compiled functions take as an argument."""
-        assert self.signature is not None
-        return self._compiled(self.signature(getattr(types, np.dtype(dtype).name)))
+        if dtype not in self.of_kind:
+            assert self.signature is not None
+            self.of_kind[dtype] = self._compiled(self.signature(getattr(types, np.dtype(dtype).name)))
+        return self.of_kind[dtype]
 
     def address(self, dtype: Any = np.float64) -> int:
         """Return the address of :meth:`of`, which costs less to hand over; compiled code makes it a function again."""

@@ -197,6 +197,22 @@ def act(first, senses, mind, memory, tasks, uniform, lived):
     return finals
 
 
+@compiled
+def count_episodes(lived, total, length):
+    """Go on with the return [B] and length [B] of running episodes; return those of the ones that ended, in order."""
+    steps, batch = lived.reward.shape
+    out, ended = np.empty((steps * batch, 2)), 0
+    for t in range(steps):
+        for b in range(batch):
+            total[b] += lived.reward[t, b]
+            length[b] += 1
+            if lived.terminated[t, b] or lived.truncated[t, b]:
+                out[ended, 0], out[ended, 1] = total[b], length[b]
+                total[b], length[b] = 0.0, 0
+                ended += 1
+    return out[:ended]
+
+
 @inner
 def look_beyond(t, every, at, senses, mind, memory, tasks, lived):
     """Write the next input and its value where an episode was truncated at t, or of ``every`` environment."""

@@ -127,11 +127,8 @@ class CompiledRollout(Rollout):
         self.action_log += list(self.policy.head.to_env(as_counted(lived.action)))
         self.obs, self.begun = envs.obs.copy(), self.memory.reset[0].copy()  # type: ignore[union-attr]
         self.env_steps += lived.reward.size
-        for t, over in enumerate(lived.terminated | lived.truncated):
-            self.episode_return += lived.reward[t]
-            self.episode_length += 1
-            if over.any():
-                self._close_episodes(over)
+        over = act.count_episodes(lived, self.episode_return, self.episode_length)
+        self.episodes.extend((total, int(length)) for total, length in over.tolist())
         return finals
 
     def _by_steps(self, uniform: np.ndarray, lived: act.Lived, look: Look | None) -> int:
