@@ -18,6 +18,7 @@ import numpy as np
 from numba import types
 
 from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, function_at
+from lfcs.tiles import ACROSS, BYTES, ROWS, SHORT, add_short, add_tile, add_vector
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
 # of functions that Python does not call: half the time to compile
@@ -67,47 +68,36 @@ def add_product(total, a, rows):
 
     Every element is summed over k in order, whatever M is.
     """
-    m = 0
-    while m + 4 <= len(total):  # four rows share each load, and each is stored once for four products
-        add_to_four(total[m : m + 4], a[m : m + 4], rows)
-        m += 4
+    m, n = 0, total.shape[1]
+    short, narrow = SHORT // total.itemsize, BYTES // total.itemsize
+    wide = ACROSS * narrow
+    while m + ROWS <= len(total):
+        i = 0
+        while i + wide <= n:
+            add_tile(total, a, rows, m, i)
+            i += wide
+        while i + narrow <= n:
+            add_vector(total, a, rows, m, i)
+            i += narrow
+        while i + short <= n:
+            add_short(total, a, rows, m, i)
+            i += short
+        if i < n:
+            for r in range(m, m + ROWS):
+                add_one(total[r, i:], a[r], rows[:, i:])
+        m += ROWS
     while m < len(total):
-        t0, a0 = total[m], a[m]
-        for k in range(len(rows)):
-            row, s0 = rows[k], a0[k]
-            for i in range(len(row)):
-                t0[i] = t0[i] + s0 * row[i]
+        add_one(total[m], a[m], rows)
         m += 1
 
 
 @inner
-def add_to_four(total, a, rows):
-    """Add to four rows; see :func:`add_product`."""
-    t0, t1, t2, t3 = total[0], total[1], total[2], total[3]
-    n, count = len(t0), len(rows)
-    k = 0
-    while k + 4 <= count:
-        r0, r1, r2, r3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
-        a0, a1, a2, a3 = a[0, k], a[0, k + 1], a[0, k + 2], a[0, k + 3]
-        b0, b1, b2, b3 = a[1, k], a[1, k + 1], a[1, k + 2], a[1, k + 3]
-        c0, c1, c2, c3 = a[2, k], a[2, k + 1], a[2, k + 2], a[2, k + 3]
-        d0, d1, d2, d3 = a[3, k], a[3, k + 1], a[3, k + 2], a[3, k + 3]
-        for i in range(n):
-            v0, v1, v2, v3 = r0[i], r1[i], r2[i], r3[i]
-            t0[i] = t0[i] + a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
-            t1[i] = t1[i] + b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3
-            t2[i] = t2[i] + c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
-            t3[i] = t3[i] + d0 * v0 + d1 * v1 + d2 * v2 + d3 * v3
-        k += 4
-    while k < count:
-        row, a0, b0, c0, d0 = rows[k], a[0, k], a[1, k], a[2, k], a[3, k]
-        for i in range(n):
-            v0 = row[i]
-            t0[i] = t0[i] + a0 * v0
-            t1[i] = t1[i] + b0 * v0
-            t2[i] = t2[i] + c0 * v0
-            t3[i] = t3[i] + d0 * v0
-        k += 1
+def add_one(total, a, rows):
+    """total_i += Σ_k a_k rows_ki, one row of a product."""
+    for k in range(len(rows)):
+        row, factor = rows[k], a[k]
+        for i in range(len(total)):
+            total[i] = total[i] + factor * row[i]
 
 
 @inner
