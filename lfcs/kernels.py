@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba import types
 
-from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, function_at
+from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, borrowed, function_at
 from lfcs.tiles import ACROSS, BYTES, ROWS, SHORT, add_short, add_tile, add_vector
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
@@ -69,6 +69,7 @@ def add_product(total, a, rows):
     Every element is summed over k in order, whatever M is.
     """
     m, n = 0, total.shape[1]
+    total, a, rows = borrowed(total), borrowed(a), borrowed(rows)
     short, narrow = SHORT // total.itemsize, BYTES // total.itemsize
     wide = ACROSS * narrow
     while m + ROWS <= len(total):
@@ -170,28 +171,56 @@ def advance(x, reset, ticks, hidden, readout, tick, fields, constants, update, s
     room for more; ``out`` [S, B, K + 1]. The neurons that spike at tick t are listed in ``fired`` [L, B, N],
     ``counts`` [L, B] at t mod L.
     """
-    steps, batch, d = x.shape
-    n = hidden.shape[1]
-    current = np.empty((steps * batch, n), hidden.dtype)
-    input_current(x.reshape(steps * batch, d), hidden, current)
-    total, cleared = np.empty((batch, n), hidden.dtype), np.empty(batch, np.bool_)
-    spiked, number = np.empty((batch, n), np.int32), np.empty(batch, np.int64)
+    (steps, batch, d), n = x.shape, hidden.shape[1]
+    current, total = np.empty((steps, batch, n), hidden.dtype), np.empty((batch, n), hidden.dtype)
+    input_current(x.reshape(steps * batch, d), hidden, current.reshape(steps * batch, n))
+    cleared, spiked, number = np.empty(batch, np.bool_), np.empty((batch, n), np.int32), np.empty(batch, np.int64)
     for b in range(batch):
         number[b] = spikes_of(start[b, :n], spiked[b])
     for t in range(steps * ticks):
-        s, before, after = t // ticks, start if t == 0 else data[t - 1], data[t]
+        s, first = t // ticks, t % ticks == 0
         for b in range(batch):
-            cleared[b] = t % ticks == 0 and reset[s, b]
-            copy(current[s * batch + b], total[b])
-            if not cleared[b]:
-                add_rows(total[b], spiked[b], number[b], hidden[d + 1 :])
+            cleared[b] = first and reset[s, b]
+        before, after, at = start if t == 0 else data[t - 1], data[t], t % len(fired)
+        recurrent_current(current[s], cleared, spiked, number, hidden[d + 1 :], total)
         tick(before, total, cleared, constants, after)
-        spiked, number = fired[t % len(fired)], counts[t % len(fired)]
-        for b in range(batch):
-            filter_spikes(before[b, fields * n :], after[b], cleared[b], update, fields * n, n)
-            number[b] = spikes_of(after[b, :n], spiked[b])
-            if t % ticks == ticks - 1:
-                read_out(after[b, fields * n : (fields + 1) * n], readout, out[s, b])
+        spiked, number = fired[at], counts[at]
+        follow_spikes(before, after, cleared, update, fields * n, spiked, number)
+        if t % ticks == ticks - 1:
+            read_out_all(after, fields * n, readout, out[s])
+
+
+@inner
+def recurrent_current(current, cleared, spiked, number, recurrent, total):
+    """total_b = current_b + Σ_{j spiked} W_rec,j, nothing from spikes of a state that begins afresh."""
+    current, spiked, recurrent, total = borrowed(current), borrowed(spiked), borrowed(recurrent), borrowed(total)
+    for b in range(len(total)):
+        copy(current[b], total[b])
+        if not cleared[b]:
+            add_rows(total[b], spiked[b], number[b], recurrent)
+
+
+@inner
+def follow_spikes(before, after, cleared, update, at, spiked, number):
+    """y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) in the rows ``after``, y from ``at`` on; list the spikes of z_t."""
+    before, after, spiked = borrowed(before), borrowed(after), borrowed(spiked)
+    n = spiked.shape[1]
+    for b in range(len(spiked)):
+        y_tm1, z, y = before[b, at : at + n], after[b, :n], after[b, at : at + n]
+        keep = update - update if cleared[b] else update / update
+        for i in range(n):
+            kept = keep * y_tm1[i]
+            y[i] = kept + update * (z[i] - kept)
+        number[b] = spikes_of(z, spiked[b])
+
+
+@inner
+def read_out_all(after, at, readout, out):
+    """out_bk = b_k + Σ_i W_ki y_bi for y from ``at`` on in the rows ``after``."""
+    after, readout, out = borrowed(after), borrowed(readout), borrowed(out)
+    n = readout.shape[1] - 1
+    for b in range(len(out)):
+        read_out(after[b, at : at + n], readout, out[b])
 
 
 @compiled
@@ -203,16 +232,6 @@ def follow_traces(x, reset, ticks, decay, at, start, data):
         for b in range(batch):
             copy(before[b, at:], after[b, at:])
         follow_trace(after[:, at:], before, x[t // ticks], reset[t // ticks] if t % ticks == 0 else never, decay)
-
-
-@inner
-def filter_spikes(y_tm1, after, cleared, update, at, n):
-    """y_t = y_{t-1} + (1 - κ)(z_t - y_{t-1}) of one environment, z and y in its row ``after``, y from ``at`` on."""
-    z, y = after[:n], after[at : at + n]
-    keep = update - update if cleared else update / update
-    for i in range(n):
-        kept = keep * y_tm1[i]
-        y[i] = kept + update * (z[i] - kept)
 
 
 @inner
@@ -252,6 +271,8 @@ def backward(
     block, and are left with those of its first tick. No credit crosses a reset.
     """
     batch, n = filtered.shape
+    data, error, feedback, filtered = borrowed(data), borrowed(error), borrowed(feedback), borrowed(filtered)
+    carry, gate, readout_gradient = borrowed(carry), borrowed(gate), borrowed(readout_gradient)
     tail, zero, one = len(data) - len(error) * ticks, kappa - kappa, kappa / kappa
     wanted, cut = np.empty(n, filtered.dtype), np.empty(batch, np.bool_)
     for t in range(begin + len(gate) - 1, begin - 1, -1):
@@ -280,6 +301,7 @@ def accumulate(begin, reset, decay, credit, later):
     Then Σ_t G_t x̄_t = H_a x̄_a + Σ_{t>a} H_t pre_t from any tick a on. The block begins at tick ``begin`` of ``reset``
     [T', B]; ``later`` [B, N] holds H of the tick after the block and is left with that of its first.
     """
+    credit, later = borrowed(credit), borrowed(later)
     for t in range(len(credit) - 1, -1, -1):
         for b in range(len(later)):
             h, after = credit[t, b], later[b]
@@ -298,7 +320,8 @@ def add_credit(begin, fired, counts, reset, credit, gradient):
     ``counts`` [T', B], and is as long as ``credit`` H [..., B, N]; of tick 0 there is no z_{t-1}. ``gradient`` [N, N].
     """
     ticks, batch, n = credit.shape
-    rows = credit.reshape(ticks * batch, n)
+    fired, counts, gradient = borrowed(fired), borrowed(counts), borrowed(gradient)
+    rows = borrowed(credit).reshape(ticks * batch, n)
     end = np.zeros(n + 1, np.int64)
     for t in range(max(begin, 1), begin + ticks):
         for b in range(batch):

@@ -33,7 +33,7 @@ from lfcs.kernels import (
     tick_at,
 )
 from lfcs.optimiser import BETA_1, BETA_2, EPS
-from lfcs.pointers import Pointer
+from lfcs.pointers import Pointer, borrowed
 
 Array = np.ndarray
 
@@ -299,17 +299,18 @@ def bootstrap(t, b, state, window, neurons, learned, seen):
 @part
 def judge(begin, end, scale, window, rule, learned, seen, room):
     """Write ratios and entropies of a chunk and what its outputs should change by, as a mean over its steps."""
-    out, error, batch, size = room.out, room.error, window.reward.shape[1], room.out.shape[2] - 1
+    out, error, batch, size = borrowed(room.out), borrowed(room.error), window.reward.shape[1], room.out.shape[2] - 1
     mean = 1.0 / ((end - begin) * batch)
     params, score, entropy_score, wanted = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     params_ref, found, entropy, kind = np.empty(size), np.empty(2), np.empty(4), out.dtype.type
     judged, weigh, correct = judge_at(rule.judge, score), weight_at(rule.weight, score), error_at(rule.error, score)
+    actions, refs, logp_ref = borrowed(window.action), borrowed(window.params), borrowed(window.logp_ref)
     for t in range(begin, end):
         for b in range(batch):
             for k in range(size):
-                params[k], params_ref[k] = out[t - begin, b, k], window.params[t, b, k]
-            judged(params, window.action[t, b], score, entropy_score, found)
-            rho = math.exp(float(kind(found[0])) - float(window.logp_ref[t, b]))
+                params[k], params_ref[k] = out[t - begin, b, k], refs[t, b, k]
+            judged(params, actions[t, b], score, entropy_score, found)
+            rho = math.exp(float(kind(found[0])) - float(logp_ref[t, b]))
             seen.rho[t, b], seen.entropy[t, b] = rho, found[1]
             advantage, raw = float(seen.advantage[t, b]), float(seen.raw[t, b])
             stale = float(window.stale[t, b]) if len(window.stale) else -1.0
@@ -317,7 +318,7 @@ def judge(begin, end, scale, window, rule, learned, seen, room):
             for k in range(size):
                 wanted[k] = weight * score[k]
             entropy[0], entropy[1], entropy[2], entropy[3] = rho, advantage, raw, scale
-            correct(params, params_ref, window.action[t, b], score, entropy, rule.constants, wanted)
+            correct(params, params_ref, actions[t, b], score, entropy, rule.constants, wanted)
             for k in range(size):
                 error[t - begin, b, k] = mean * (wanted[k] + rule.entropy * entropy_score[k])
             missed = float(seen.target[t, b]) - float(seen.value[t, b])
