@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +37,7 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
         f"± {summary['std_return']:.2f}, sampled {summary['mean_return_sampled']:.2f} "
         f"± {summary['std_return_sampled']:.2f}"
     )
+    print(f"seconds: {summary['seconds']:.1f} of learning, {summary['evaluation_seconds']:.1f} of evaluation")
     if summary.get("stopped"):
         print(f"stopped early: {summary['stopped']}")
     print(f"run directory: {run_dir}")
@@ -56,6 +60,17 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without looking for garbage, which there is none of, and never look at what was imported again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 def _run(trainer: Trainer) -> None:
     from lfcs import run
 
@@ -66,7 +81,8 @@ def _run(trainer: Trainer) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from lfcs import envs, run
+    with uncollected():
+        from lfcs import envs, run
 
     if args.seeds is not None:
         _train_seeds(args)
@@ -295,6 +311,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     return guarded(args.call, args)
+
+
+def console() -> NoReturn:
+    """Run the command line and leave.
+
+    By then everything is written and closed. What follows an interpreter's end, taking the libraries apart piece by
+    piece, would take longer than a short run learns.
+    """
+    status = main()
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process as the interpreter would, but leave its memory to the system."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # who read it is gone
+            status = status or 1
+    os._exit(status)
 
 
 def experiment_main(module_settings: dict[str, Any], argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 
 from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, borrowed, function_at
-from lfcs.tiles import ACROSS, BYTES, ROWS, SHORT, add_short, add_tile, add_vector
+from lfcs.tiles import ACROSS, BYTES, MASK, ROWS, SHORT, add_short, add_tile, add_vector, lowest, nonzero_mask
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
 # of functions that Python does not call: half the time to compile
@@ -127,10 +127,19 @@ def read_out(y, readout, out):
 @inner
 def spikes_of(z, fired):
     """Write the indices of the neurons that spike in ``z`` [N] into ``fired`` [N]; return how many."""
-    count = 0
-    for i in range(len(z)):
-        fired[count] = i
-        count += z[i] != 0
+    count, i = 0, 0
+    while i + MASK <= len(z):
+        mask = nonzero_mask(z, i)
+        while mask:
+            fired[count] = i + lowest(mask)
+            count += 1
+            mask &= mask - 1
+        i += MASK
+    while i < len(z):
+        if z[i] != 0:
+            fired[count] = i
+            count += 1
+        i += 1
     return count
 
 

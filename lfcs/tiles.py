@@ -1,7 +1,8 @@
 """A matrix product in vector registers, where the compiler's own vector loops would go to memory for every addition.
 
-Written in vector instructions, for a tile of rows and columns at a time. Each element is summed in the same order, and
-rounded as often, as in a plain loop, so that the numbers do not depend on where a tile ends.
+Written in vector instructions, as is the search for spikes; the product for a tile of rows and columns at a time. Each
+element is summed in the same order, and rounded as often, as in a plain loop: the numbers do not depend on where a tile
+ends.
 """
 
 from __future__ import annotations
@@ -118,3 +119,29 @@ def _product(width: int, across: int) -> Any:
 
 
 add_tile, add_vector, add_short = _product(BYTES, ACROSS), _product(BYTES, 1), _product(SHORT, 1)
+
+
+MASK = 16  # numbers that a mask is of
+
+
+@intrinsic
+def nonzero_mask(typing: Any, row: Any, i: Any) -> Any:
+    """Return a bit for each of sixteen numbers from i on, set where it is not 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = _Tile(context, builder, signature.args[0].dtype, MASK * signature.args[0].dtype.bitwidth // 8, 1)
+        (numbers,) = at.load(at.at(signature.args[0], args[0], args[1]))
+        bits = builder.fcmp_unordered("!=", numbers, ir.Constant(at.vector, [0.0] * MASK))
+        return builder.zext(builder.bitcast(bits, ir.IntType(MASK)), at.index)
+
+    return types.intp(row, types.intp), build
+
+
+@intrinsic
+def lowest(typing: Any, mask: Any) -> Any:
+    """Return the place of the lowest bit that is set in a mask, which is not 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.intp(types.intp), build

@@ -84,7 +84,7 @@ class Trainer:
         self.columns = [*rollout.METRICS, *evaluation.METRICS, *TIMES, *update.METRICS, *agent.metrics]
         self.columns += [key for callback in self.callbacks for key in callback.metrics]
         self.since_sync = self.before = 0
-        self.seconds = 0.0
+        self.seconds = self.evaluation_seconds = 0.0  # of training windows, and of evaluations
         self.interrupted = False
         self.stopped: str | None = None  # why the run ended before its last step
         # what callbacks have in a checkpoint: nothing before they have begun, then what was restored or their own
@@ -237,10 +237,12 @@ class Trainer:
     def evaluate(self, stream: str, episodes: int) -> dict[str, float]:
         """Evaluate the reference policy, frozen, with greedy and with sampled actions, on the seeds of ``stream``."""
         out: list[float] = []
+        begun = time.perf_counter()
         seed = stream_seed(self.config.seed, stream, self.env_steps)
         for greedy in (True, False):
             returns, _ = self.play(episodes, seed, greedy)
             out += float(returns.mean()), float(returns.std())
+        self.evaluation_seconds += time.perf_counter() - begun
         return dict(zip(evaluation.METRICS, out, strict=True))
 
     def play(self, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -265,6 +267,7 @@ class Trainer:
             "env_steps": self.env_steps,
             "weight_updates": self.learner.update.optimiser.steps,
             "seconds": self.seconds,
+            "evaluation_seconds": self.evaluation_seconds,
             "stopped": self.stopped,
             "diverged": diverged,
         }
@@ -280,6 +283,7 @@ class Trainer:
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks] if self.begun else self.restored,
             "since_sync": self.since_sync,
             "seconds": self.seconds,
+            "evaluation_seconds": self.evaluation_seconds,
             "stopped": self.stopped,
         }
 
@@ -298,6 +302,7 @@ class Trainer:
                 getattr(self, part).load_state_dict(saved[part])
             self.restored = saved["callbacks"]
             self.since_sync, self.seconds, self.stopped = (saved[k] for k in ("since_sync", "seconds", "stopped"))
+            self.evaluation_seconds = saved.get("evaluation_seconds", 0.0)  # older checkpoints do not know them
         except (KeyError, RuntimeError, ValueError) as error:
             why = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint does not fit the run's settings: {why}") from None

@@ -59,7 +59,7 @@ def without_times(path):
 
 
 def comparable(summary):
-    return {k: v for k, v in summary.items() if k != "seconds"}
+    return {k: v for k, v in summary.items() if "seconds" not in k}
 
 
 def flat(tree, prefix=""):
