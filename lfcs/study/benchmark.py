@@ -77,6 +77,8 @@ def whole_learning(
                 before = model.num_timesteps
                 stretch = seconds(lambda: model.learn(1, reset_num_timesteps=False))  # noqa: B023
                 theirs[peer].append((model.num_timesteps - before) / stretch)
+        if not spent["environment"]:  # stepped within the compiled call: by themselves, a call a step
+            spent["environment"] = stepping(trainer.envs, (trainer.env_steps - begun) // trainer.envs.num_envs)
         alone = (trainer.env_steps - begun) / spent["environment"]
     shares = {
         "environment": spent["environment"] / total,
@@ -90,6 +92,15 @@ def whole_learning(
         for peer, found in theirs.items()
     }
     return spread("steps_per_s", ours) | shares, compared
+
+
+def stepping(envs: Any, steps: int) -> float:
+    """Return the seconds of so many steps of compiled environments by themselves."""
+    alone = envs.like(envs.num_envs)
+    alone.reset(seed=0)
+    alone.action_space.seed(0)
+    actions = [alone.action_space.sample() for _ in range(64)]
+    return sum(seconds(lambda: [alone.step(action) for action in actions]) for _ in range(-(-steps // 64)))  # noqa: B023
 
 
 def spread(name: str, values: list[float]) -> dict[str, float]:
