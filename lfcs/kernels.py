@@ -169,7 +169,9 @@ def follow_trace(trace, before, x, reset, decay):
 
 
 @compiled
-def advance(x, reset, ticks, hidden, readout, tick, fields, constants, update, start, data, out, fired, counts):
+def advance(
+    x, reset, ticks, hidden, readout, tick, fields, constants, update, start, data, out, fired, counts, low, high
+):
     """Run B environments for S steps; write the states after every tick and the outputs after every step.
 
         I_t = b + W_in x_t + W_rec z_{t-1} ,  (z_t, …) = tick(I_t, …)
@@ -178,25 +180,34 @@ def advance(x, reset, ticks, hidden, readout, tick, fields, constants, update, s
     ``x`` [S, B, D]; ``reset`` [S, B] clears a state before the step; ``tick`` of a neuron model with so many ``fields``
     and its ``constants``; ``update`` is 1 - κ; states ``start`` [B, ...] and ``data`` [T, B, ...], whose rows may have
     room for more; ``out`` [S, B, K + 1]. The neurons that spike at tick t are listed in ``fired`` [L, B, N],
-    ``counts`` [L, B] at t mod L.
+    ``counts`` [L, B] at t mod L. Environments from ``low`` to ``high`` alone are run.
     """
-    (steps, batch, d), n = x.shape, hidden.shape[1]
+    (steps, _, d), n, batch = x.shape, hidden.shape[1], high - low
+    x, reset, hidden, readout, start = (
+        borrowed(x),
+        borrowed(reset),
+        borrowed(hidden),
+        borrowed(readout),
+        borrowed(start),
+    )
+    data, out, fired, counts = borrowed(data), borrowed(out), borrowed(fired), borrowed(counts)
     current, total = np.empty((steps, batch, n), hidden.dtype), np.empty((batch, n), hidden.dtype)
-    input_current(x.reshape(steps * batch, d), hidden, current.reshape(steps * batch, n))
     cleared, spiked, number = np.empty(batch, np.bool_), np.empty((batch, n), np.int32), np.empty(batch, np.int64)
     for b in range(batch):
-        number[b] = spikes_of(start[b, :n], spiked[b])
+        number[b] = spikes_of(start[low + b, :n], spiked[b])
+    for s in range(steps):
+        input_current(x[s, low:high], hidden, current[s])
     for t in range(steps * ticks):
         s, first = t // ticks, t % ticks == 0
         for b in range(batch):
-            cleared[b] = first and reset[s, b]
-        before, after, at = start if t == 0 else data[t - 1], data[t], t % len(fired)
+            cleared[b] = first and reset[s, low + b]
+        before, after = start[low:high] if t == 0 else data[t - 1, low:high], data[t, low:high]
         recurrent_current(current[s], cleared, spiked, number, hidden[d + 1 :], total)
         tick(before, total, cleared, constants, after)
-        spiked, number = fired[at], counts[at]
+        spiked, number = fired[t % len(fired), low:high], counts[t % len(fired), low:high]
         follow_spikes(before, after, cleared, update, fields * n, spiked, number)
         if t % ticks == ticks - 1:
-            read_out_all(after, fields * n, readout, out[s])
+            read_out_all(after, fields * n, readout, out[s, low:high])
 
 
 @inner
@@ -254,65 +265,72 @@ def mix(total, start, share, rows):
             total[i] = total[i] + s_k * row[i]
 
 
-@inner
-def add_outer(gradient, share, row):
-    """gradient_ki += share_k [row, 1]_i."""
-    n = len(row)
-    for k in range(len(share)):
-        s_k, line = share[k], gradient[k]
-        for i in range(n):
-            line[i] = line[i] + s_k * row[i]
-        line[n] += s_k
+@compiled
+def add_readout(error, data, ticks, at, gradient, low, high):
+    """gradient_ki += Σ_t s_k,t [y_t, 1]_i for the columns from ``low`` to ``high`` of ``gradient`` [K + 1, N + 1].
+
+    The errors s [S, B, K + 1] act at each step's last tick, the last at the end of ``data`` [T', B, ...], in whose rows
+    y begins at ``at``.
+    """
+    error, data, gradient = borrowed(error), borrowed(data), borrowed(gradient)
+    n, tail = gradient.shape[1] - 1, len(data) - len(error) * ticks
+    for s in range(len(error)):
+        for b in range(error.shape[1]):
+            y, s_t = data[tail + (s + 1) * ticks - 1, b, at + low : at + min(high, n)], error[s, b]
+            for k in range(len(s_t)):
+                s_k, line = s_t[k], gradient[k, low : low + len(y)]
+                for i in range(len(y)):
+                    line[i] = line[i] + s_k * y[i]
+                if high > n:
+                    gradient[k, n] += s_k
 
 
 @compiled
 def backward(
-    begin, data, reset, error, feedback, drive, ticks, kappa, post, fields, constants, filtered, carry, gate,
-    readout_gradient,
-):  # fmt: skip
+    begin, data, reset, error, feedback, drive, ticks, kappa, post, fields, constants, filtered, carry, gate, low, high
+):
     """Filter the learning signal backwards in time over a block of ticks and gate it by the postsynaptic factor.
 
-        L_t = Σ_k B_k s_k,t + c ,  L̂_t = (1 - κ) L_t + κ L̂_{t+1} ,  G_t = post(L̂_t, …) ,  dW_out,k += Σ_t s_k,t [y_t, 1]
+        L_t = Σ_k B_k s_k,t + c ,  L̂_t = (1 - κ) L_t + κ L̂_{t+1} ,  G_t = post(L̂_t, …)
 
     ``data`` and ``reset`` [T', B] are the ticks up to the last of the errors s [S, B, K + 1], which act at each step's
     last tick; ``feedback`` B [K + 1, N], ``drive`` c [N]. The block begins at tick ``begin`` and is as long as ``gate``
     G [..., B, N], the result. ``filtered`` and ``carry`` [B, N] hold L̂ and what ``post`` carries of the tick after the
-    block, and are left with those of its first tick. No credit crosses a reset.
+    block, and are left with those of its first tick. No credit crosses a reset. Environments from ``low`` to ``high``.
     """
-    batch, n = filtered.shape
+    batch, n = high - low, filtered.shape[1]
     data, error, feedback, filtered = borrowed(data), borrowed(error), borrowed(feedback), borrowed(filtered)
-    carry, gate, readout_gradient = borrowed(carry), borrowed(gate), borrowed(readout_gradient)
+    carry, gate = borrowed(carry), borrowed(gate)
     tail, zero, one = len(data) - len(error) * ticks, kappa - kappa, kappa / kappa
     wanted, cut = np.empty(n, filtered.dtype), np.empty(batch, np.bool_)
     for t in range(begin + len(gate) - 1, begin - 1, -1):
         at = t - tail
         acts = at >= 0 and at % ticks == ticks - 1
         for b in range(batch):
-            carried = filtered[b]
-            cut[b] = t + 1 == len(data) or reset[t + 1, b]
+            carried = filtered[low + b]
+            cut[b] = t + 1 == len(data) or reset[t + 1, low + b]
             keep = zero if cut[b] else kappa
             if acts:
-                s_t = error[at // ticks, b]
-                mix(wanted, drive, s_t, feedback)
-                add_outer(readout_gradient, s_t, data[t, b, fields * n : (fields + 1) * n])
+                mix(wanted, drive, error[at // ticks, low + b], feedback)
                 for i in range(n):
                     carried[i] = (one - kappa) * wanted[i] + keep * carried[i]
             else:
                 for i in range(n):
                     carried[i] = keep * carried[i]
-        post(filtered, data[t], cut, constants, carry, gate[t - begin])
+        post(filtered[low:high], data[t, low:high], cut, constants, carry[low:high], gate[t - begin, low:high])
 
 
 @compiled
-def accumulate(begin, reset, decay, credit, later):
+def accumulate(begin, reset, decay, credit, later, low, high):
     """H_t = G_t + decay · H_{t+1} in place over a block of G [..., B, N], backwards; nothing crosses a reset.
 
     Then Σ_t G_t x̄_t = H_a x̄_a + Σ_{t>a} H_t pre_t from any tick a on. The block begins at tick ``begin`` of ``reset``
-    [T', B]; ``later`` [B, N] holds H of the tick after the block and is left with that of its first.
+    [T', B]; ``later`` [B, N] holds H of the tick after the block and is left with that of its first. Environments from
+    ``low`` to ``high``.
     """
     credit, later = borrowed(credit), borrowed(later)
     for t in range(len(credit) - 1, -1, -1):
-        for b in range(len(later)):
+        for b in range(low, high):
             h, after = credit[t, b], later[b]
             at = begin + t + 1
             keep = decay - decay if at == len(reset) or reset[at, b] else decay
@@ -322,11 +340,12 @@ def accumulate(begin, reset, decay, credit, later):
 
 
 @compiled
-def add_credit(begin, fired, counts, reset, credit, gradient):
+def add_credit(begin, fired, counts, reset, credit, gradient, low, high):
     """gradient_ji += Σ_{t,b} H_i,tb z_j,t-1,b over a block of ticks: one addition of a row for each spike.
 
     The block begins at tick ``begin`` of ``reset`` [T', B] and of the lists of spikes ``fired`` [T', B, N] and
-    ``counts`` [T', B], and is as long as ``credit`` H [..., B, N]; of tick 0 there is no z_{t-1}. ``gradient`` [N, N].
+    ``counts`` [T', B], and is as long as ``credit`` H [..., B, N]; of tick 0 there is no z_{t-1}. The rows from ``low``
+    to ``high`` of ``gradient`` [N, N] are written.
     """
     ticks, batch, n = credit.shape
     fired, counts, gradient = borrowed(fired), borrowed(counts), borrowed(gradient)
@@ -337,18 +356,20 @@ def add_credit(begin, fired, counts, reset, credit, gradient):
             if not reset[t, b]:
                 for e in range(counts[t - 1, b]):
                     end[fired[t - 1, b, e] + 1] += 1
-    for j in range(n):
+    end[: low + 1] = 0
+    for j in range(low, high):
         end[j + 1] += end[j]
-    by_neuron = np.empty(end[n], np.int64)
+    by_neuron = np.empty(end[high], np.int64)
     for t in range(max(begin, 1), begin + ticks):
         for b in range(batch):
             if not reset[t, b]:
                 for e in range(counts[t - 1, b]):
                     j = fired[t - 1, b, e]
-                    by_neuron[end[j]] = (t - begin) * batch + b
-                    end[j] += 1
+                    if low <= j < high:
+                        by_neuron[end[j]] = (t - begin) * batch + b
+                        end[j] += 1
     first = 0
-    for j in range(n):
+    for j in range(low, high):
         add_rows(gradient[j], by_neuron[first:], end[j] - first, rows)
         first = end[j]
 
@@ -389,18 +410,18 @@ def _advance(f: Any) -> Any:
     cube, lists, counts = batch(f, 3), batch(types.int32, 3), batch(types.int64)
     neuron = types.FunctionType(TICK(f)), INT, f[::1], f
     network = batch(f), batch(f), *neuron
-    return types.void(cube, batch(types.boolean), INT, *network, batch(f), cube, cube, lists, counts)
+    return types.void(cube, batch(types.boolean), INT, *network, batch(f), cube, cube, lists, counts, INT, INT)
 
 
 def _backward(f: Any) -> Any:
     cube = batch(f, 3)
     given = INT, cube, batch(types.boolean), cube, batch(f), f[::1], INT, f
-    return types.void(*given, types.FunctionType(POST(f)), INT, f[::1], batch(f), batch(f), cube, batch(f))
+    return types.void(*given, types.FunctionType(POST(f)), INT, f[::1], batch(f), batch(f), cube, INT, INT)
 
 
 def _add_credit(f: Any) -> Any:
     lists, counts = batch(types.int32, 3), batch(types.int64)
-    return types.void(INT, lists, counts, batch(types.boolean), batch(f, 3), batch(f))
+    return types.void(INT, lists, counts, batch(types.boolean), batch(f, 3), batch(f), INT, INT)
 
 
 class Kernels(NamedTuple):

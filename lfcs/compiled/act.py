@@ -128,7 +128,7 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
         follow_trace(memory.trace, rows[last], x[0], memory.reset[0], mind.decay)
     advance_at(mind.advance, like)(
         x, memory.reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields, mind.constants,
-        mind.update, rows[last], rows, memory.out, memory.fired, memory.counts,
+        mind.update, rows[last], rows, memory.out, memory.fired, memory.counts, 0, batch,
     )  # fmt: skip
     if len(memory.trace) and last:
         never = np.zeros(batch, np.bool_)
@@ -154,7 +154,7 @@ def beyond(t, b, x, mind, memory, lived):
     fired, counts, no_reset = np.empty((2, 1, n), np.int32), np.empty((2, 1), np.int64), np.zeros((1, 1), np.bool_)
     advance_at(mind.advance, like)(
         x.reshape(1, 1, len(x)), no_reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields,
-        mind.constants, mind.update, memory.rows[mind.ticks - 1, b : b + 1], rows, out, fired, counts,
+        mind.constants, mind.update, memory.rows[mind.ticks - 1, b : b + 1], rows, out, fired, counts, 0, 1,
     )  # fmt: skip
     lived.bootstrap[t, b] = out[0, 0, -1]
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba import types
 
 from lfcs.agent import error_at, weight_at
+from lfcs.compiled.team import Share, meet
 from lfcs.heads.base import judge_at
 from lfcs.kernels import (
     Kernels,
@@ -21,6 +23,7 @@ from lfcs.kernels import (
     adam_at,
     add_credit_at,
     add_product_at,
+    add_readout,
     advance_at,
     backward_at,
     compiled,
@@ -36,6 +39,10 @@ from lfcs.optimiser import BETA_1, BETA_2, EPS
 from lfcs.pointers import Pointer, borrowed
 
 Array = np.ndarray
+
+
+# a thread that learns does not keep others from running Python
+alone: Any = numba.njit(cache=True, error_model="numpy", nogil=True)
 
 
 def part(function: Any) -> Pointer:
@@ -139,6 +146,10 @@ class Room(NamedTuple):
     readout: Array  # gradient
     out: Array  # [tau_f, B, K + 1] of a chunk
     error: Array  # [tau_f, B, K + 1] what it should change by
+    trace: Array  # [B, D + 1 + N] x̄
+    carried: Array  # [3, B, N] the filtered signal, what ``post`` carries, H
+    squares: Array  # [D + 1 + N] of the gradient's norm, by row
+    scale: Array  # [1] one unit of the advantage
 
 
 class Parts(NamedTuple):
@@ -151,18 +162,24 @@ class Parts(NamedTuple):
     ascend: Any
 
 
-@compiled
-def learn(passes, update, start, window, neurons, rule, learned, seen, room, parts):
+@alone
+def learn(passes, update, start, window, neurons, rule, learned, seen, room, parts, share):
     """Go ``passes`` times over a window from the states ``start`` [B, ...]; return the largest KL(reference || new).
 
-    Without ``update`` the policy only looks: what it sees is its own view of the window.
+    Without ``update`` the policy only looks: what it sees is its own view of the window. Every thread of a team calls
+    it with its share.
     """
-    largest = 0.0
+    largest, done = 0.0, learned.steps[0]
     for _ in range(passes):
-        scale = parts.credit(window, rule, seen)
-        copy(learned.readout.reshape(-1), seen.readout.reshape(-1))
-        one_pass(update, scale, start, window, neurons, rule, learned, seen, room, parts)
+        if share.thread == 0:
+            room.scale[0] = parts.credit(window, rule, seen)
+            copy(learned.readout.reshape(-1), seen.readout.reshape(-1))
+        meet(share)
+        done = one_pass(update, done, start, window, neurons, rule, learned, seen, room, parts, share)
         largest = max(largest, kl(seen.rho))
+        meet(share)
+    if share.thread == 0:
+        learned.steps[0] = done
     return largest
 
 
@@ -221,62 +238,73 @@ def normalised(wanted, raw, advantage):
 
 
 @inner
-def one_pass(update, scale, start, window, neurons, rule, learned, seen, room, parts):
-    """One pass in order of time, with an update from each chunk of tau_f steps."""
-    ticks, width = neurons.ticks, room.rows.shape[2]
-    steps, batch = window.reward.shape
-    trace, at = start[:, width:].copy(), -1  # x̄ after tick ``at``
-    for b in range(batch):
+def one_pass(update, done, start, window, neurons, rule, learned, seen, room, parts, share):
+    """One pass in order of time, with an update from each chunk of tau_f steps; return the number of all updates."""
+    ticks, width, at = neurons.ticks, room.rows.shape[2], -1  # ``at``: the tick after which x̄ is
+    steps = len(window.reward)
+    for b in range(share.low, share.high):
         copy(start[b], room.rows[0, b])
+        copy(start[b, width:], room.trace[b])
     filled = 1  # rows of states
     for chunk in range(-(-steps // rule.tau_f)):
         begin = chunk * rule.tau_f
         end = min(begin + rule.tau_f, steps)
         first = max(0, begin * ticks - rule.tail)  # tick from which eligibility counts
-        before = filled - begin * ticks  # row of tick t's state: t + before
-        while update and at < first:
-            at += 1
-            follow_trace(trace, room.rows[at + before - 1], window.x[at // ticks], window.by_tick[at], neurons.decay)
-        filled = make_room(filled, filled - max(1, begin * ticks - first), (end - begin) * ticks, room)
-        parts.look_at(begin, end, filled, window, neurons, learned, seen, room)
-        parts.judge(begin, end, scale, window, rule, learned, seen, room)
         if update:
-            follow_rate(chunk, filled, (end - begin) * ticks, rule, learned, seen, room)
-            parts.gradient(first, begin, end, filled, trace, window, neurons, rule, learned, room)
-            seen.norm[chunk] = parts.ascend(neurons, rule, learned, room)
+            follow(at, first, filled - begin * ticks, window, neurons, room, share)
+            at = first
+        filled = make_room(filled, filled - max(1, begin * ticks - first), (end - begin) * ticks, room, share)
+        parts.look_at(begin, end, filled, window, neurons, learned, seen, room, share)
+        parts.judge(begin, end, window, rule, learned, seen, room, share)
+        meet(share)
+        if update:
+            done += 1
+            parts.gradient(chunk, first, begin, end, filled, window, neurons, rule, learned, seen, room, share)
+            seen.norm[chunk] = parts.ascend(done, neurons, rule, learned, room, share)
+            meet(share)
         filled += (end - begin) * ticks
+    return done
 
 
 @inner
-def make_room(filled, kept, ticks, room):
+def follow(at, until, before, window, neurons, room, share):
+    """Move x̄ on from after tick ``at`` to after ``until``; tick t's states are in row t + ``before``."""
+    low, high = share.low, share.high
+    for t in range(at + 1, until + 1):
+        states, x = room.rows[t + before - 1, low:high], window.x[t // neurons.ticks, low:high]
+        follow_trace(room.trace[low:high], states, x, window.by_tick[t, low:high], neurons.decay)
+
+
+@inner
+def make_room(filled, kept, ticks, room, share):
     """Return where the next ``ticks`` rows go, having moved those from ``kept`` on to the front if there is need."""
     if filled + ticks <= len(room.rows):
         return filled
     for i in range(filled - kept):
-        copy(room.counts[kept + i], room.counts[i])
-        copy(room.rows[kept + i].reshape(-1), room.rows[i].reshape(-1))
-        for b in range(room.counts.shape[1]):
+        for b in range(share.low, share.high):
+            room.counts[i, b] = room.counts[kept + i, b]
+            copy(room.rows[kept + i, b], room.rows[i, b])
             copy(room.fired[kept + i, b], room.fired[i, b, : room.counts[i, b]])
     return filled - kept
 
 
 @part
-def look_at(begin, end, filled, window, neurons, learned, seen, room):
+def look_at(begin, end, filled, window, neurons, learned, seen, room, share):
     """Run a chunk of steps; write outputs, values and bootstraps."""
-    batch, outputs, out = window.reward.shape[1], len(learned.readout), room.out[: end - begin]
+    outputs, out = len(learned.readout), room.out[: end - begin]
     rows = slice(filled, filled + (end - begin) * neurons.ticks)
     like = learned.hidden
     advance_at(neurons.loops.advance, like)(
         window.x[begin:end], window.reset[begin:end], neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
         neurons.fields, neurons.constants, neurons.update, room.rows[filled - 1], room.rows[rows], out,
-        room.fired[rows], room.counts[rows],
+        room.fired[rows], room.counts[rows], share.low, share.high,
     )  # fmt: skip
     for t in range(begin, end):
-        for b in range(batch):
+        for b in range(share.low, share.high):
             seen.value[t, b] = out[t - begin, b, outputs - 1]
         if window.final_at[t] >= 0:
             state = room.rows[filled + (t - begin + 1) * neurons.ticks - 1]
-            for b in range(batch):
+            for b in range(share.low, share.high):
                 if window.truncated[t, b] or t == len(window.reward) - 1:
                     bootstrap(t, b, state, window, neurons, learned, seen)
 
@@ -291,13 +319,13 @@ def bootstrap(t, b, state, window, neurons, learned, seen):
     like = learned.hidden
     advance_at(neurons.loops.advance, like)(
         x.reshape(1, 1, len(x)), no_reset, neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
-        neurons.fields, neurons.constants, neurons.update, state[b : b + 1], beyond, out, fired, counts,
+        neurons.fields, neurons.constants, neurons.update, state[b : b + 1], beyond, out, fired, counts, 0, 1,
     )  # fmt: skip
     seen.bootstrap[t, b] = out[0, 0, -1]
 
 
 @part
-def judge(begin, end, scale, window, rule, learned, seen, room):
+def judge(begin, end, window, rule, learned, seen, room, share):
     """Write ratios and entropies of a chunk and what its outputs should change by, as a mean over its steps."""
     out, error, batch, size = borrowed(room.out), borrowed(room.error), window.reward.shape[1], room.out.shape[2] - 1
     mean = 1.0 / ((end - begin) * batch)
@@ -306,7 +334,7 @@ def judge(begin, end, scale, window, rule, learned, seen, room):
     judged, weigh, correct = judge_at(rule.judge, score), weight_at(rule.weight, score), error_at(rule.error, score)
     actions, refs, logp_ref = borrowed(window.action), borrowed(window.params), borrowed(window.logp_ref)
     for t in range(begin, end):
-        for b in range(batch):
+        for b in range(share.low, share.high):
             for k in range(size):
                 params[k], params_ref[k] = out[t - begin, b, k], refs[t, b, k]
             judged(params, actions[t, b], score, entropy_score, found)
@@ -317,7 +345,7 @@ def judge(begin, end, scale, window, rule, learned, seen, room):
             weight = weigh(rho, advantage, stale, rule.constants)
             for k in range(size):
                 wanted[k] = weight * score[k]
-            entropy[0], entropy[1], entropy[2], entropy[3] = rho, advantage, raw, scale
+            entropy[0], entropy[1], entropy[2], entropy[3] = rho, advantage, raw, room.scale[0]
             correct(params, params_ref, actions[t, b], score, entropy, rule.constants, wanted)
             for k in range(size):
                 error[t - begin, b, k] = mean * (wanted[k] + rule.entropy * entropy_score[k])
@@ -342,34 +370,79 @@ def follow_rate(chunk, filled, ticks, rule, learned, seen, room):
 
 
 @part
-def gradient(first, begin, end, filled, trace, window, neurons, rule, learned, room):
+def gradient(chunk, first, begin, end, filled, window, neurons, rule, learned, seen, room, share):
     """Write the gradients of a chunk: Σ_t G_t x̄_t = H_a x̄_a + Σ_{t>a} H_t pre_t, from x̄ after its first tick a."""
-    ticks, last, (batch, sources) = neurons.ticks, end * neurons.ticks, trace.shape
-    n, error = learned.hidden.shape[1], room.error[: end - begin]
-    inputs, kind = sources - n, learned.hidden.dtype.type
+    ticks, last, error = neurons.ticks, end * neurons.ticks, room.error[: end - begin]
     rows = slice(filled - (begin * ticks - first), filled + (end - begin) * ticks)
-    fill(room.hidden.reshape(-1), 0.0)
-    fill(room.readout.reshape(-1), 0.0)
+    if share.thread == 0:
+        follow_rate(chunk, filled, (end - begin) * ticks, rule, learned, seen, room)
+    meet(share)
     feedback, drive = signals(error, rule, learned)
-    reset, data = window.by_tick[first:last], room.rows[rows]
-    fired, counts = room.fired[rows], room.counts[rows]
-    filtered, carry, later = np.zeros((batch, n), kind), np.zeros((batch, n), kind), np.zeros((batch, n), kind)
+    reset, data, low, high = window.by_tick[first:last], room.rows[rows], share.low, share.high
+    filtered, carry, later = room.carried[0], room.carried[1], room.carried[2]
+    fill(filtered[low:high].reshape(-1), 0.0)
+    fill(carry[low:high].reshape(-1), 0.0)
+    fill(later[low:high].reshape(-1), 0.0)
+    clear(room, share)
     length = len(room.credit)
     for stop in range(last - first, 0, -length):
         block = max(0, stop - length)
         credit = room.credit[: stop - block]
         backward_at(neurons.loops.backward, drive)(
             block, data, reset, error, feedback, drive, ticks, neurons.kappa, post_at(neurons.post, drive),
-            neurons.fields, neurons.constants, filtered, carry, credit, room.readout,
+            neurons.fields, neurons.constants, filtered, carry, credit, low, high,
         )  # fmt: skip
-        accumulate(block, reset, neurons.decay, credit, later)
-        own = 1 if block == 0 else 0  # tick a itself counts through x̄_a
-        add_inputs(first + block + own, credit[own:], neurons, window.columns, room.hidden[: inputs - 1])
-        add_bias(credit[own:], room.hidden[inputs - 1])
-        add_credit_at(neurons.loops.add_credit, drive)(block, fired, counts, reset, credit, room.hidden[inputs:])
-    add_product_at(neurons.loops.add_product, drive)(room.hidden, trace.T, later)
-    for i in range(n):
-        room.hidden[inputs + i, i] = 0.0  # no self-connections
+        accumulate(block, reset, neurons.decay, credit, later, low, high)
+        meet(share)
+        add_block(first, block, rows, reset, credit, window, neurons, room, share)
+        meet(share)
+    columns, width = len(learned.firing_rate), neurons.fields * len(learned.firing_rate)
+    to = share.last_neuron + (share.last_neuron == columns)  # the last has the bias too
+    add_readout(error, data, ticks, width, room.readout, share.first_neuron, to)
+    add_past(later, neurons, room, share)
+
+
+@inner
+def clear(room, share):
+    """Begin the sums of the gradients that are a thread's to write."""
+    inputs = room.hidden.shape[0] - room.hidden.shape[1]
+    fill(room.hidden[share.first_input : share.last_input].reshape(-1), 0.0)
+    fill(room.hidden[inputs + share.first_neuron : inputs + share.last_neuron].reshape(-1), 0.0)
+    to = share.last_neuron + (share.last_neuron == room.hidden.shape[1])
+    for k in range(len(room.readout)):
+        fill(room.readout[k, share.first_neuron : to], 0.0)
+
+
+@inner
+def add_block(first, block, rows, reset, credit, window, neurons, room, share):
+    """Add what a block of ticks gives to the gradients that are a thread's to write, without tick a itself."""
+    inputs = room.hidden.shape[0] - room.hidden.shape[1]
+    own = credit[1 if block == 0 else 0 :]  # tick a counts through x̄_a
+    low, high = share.first_input, min(share.last_input, inputs - 1)
+    tick = first + block + len(credit) - len(own)
+    add_inputs(tick, own, neurons, window.columns[low:high], room.hidden[low:high])
+    if share.last_input == inputs:
+        add_bias(own, room.hidden[inputs - 1])
+    fired, counts, like = room.fired[rows], room.counts[rows], room.hidden
+    add_credit_at(neurons.loops.add_credit, like)(
+        block, fired, counts, reset, credit, like[inputs:], share.first_neuron, share.last_neuron
+    )
+
+
+@inner
+def add_past(later, neurons, room, share):
+    """Add H_a x̄_a to the gradients that are a thread's to write, and leave none to self-connections; sum squares."""
+    inputs, product = room.hidden.shape[0] - room.hidden.shape[1], add_product_at(neurons.loops.add_product, later)
+    product(
+        room.hidden[share.first_input : share.last_input], room.trace.T[share.first_input : share.last_input], later
+    )
+    low, high = inputs + share.first_neuron, inputs + share.last_neuron
+    product(room.hidden[low:high], room.trace.T[low:high], later)
+    for i in range(share.first_neuron, share.last_neuron):
+        room.hidden[inputs + i, i] = 0.0
+        room.squares[inputs + i] = squared_norm(room.hidden[inputs + i])
+    for i in range(share.first_input, share.last_input):
+        room.squares[i] = squared_norm(room.hidden[i])
 
 
 @inner
@@ -423,58 +496,66 @@ def add_bias(credit, total):
 
 
 @part
-def ascend(neurons, rule, learned, room):
-    """Take one step of Adam along the gradients, clipped to a global norm; return that norm."""
+def ascend(done, neurons, rule, learned, room, share):
+    """Take a thread's part of a step of Adam along the gradients, clipped to a global norm; return that norm."""
     kind = learned.hidden.dtype.type
-    hidden, readout = room.hidden.reshape(-1), room.readout.reshape(-1)
-    norm = math.sqrt(float(squared_norm(hidden)) + float(squared_norm(readout)))
-    learned.steps[0] += 1
-    debias_1, debias_2 = 1.0 - BETA_1 ** learned.steps[0], (1.0 - BETA_2 ** learned.steps[0]) ** -0.5
+    meet(share)
+    total = float(squared_norm(room.readout.reshape(-1)))
+    for square in room.squares:
+        total += square
+    norm = math.sqrt(total)
+    debias_1, debias_2 = 1.0 - BETA_1**done, (1.0 - BETA_2**done) ** -0.5
     scale = kind(min(1.0, rule.max_norm / (norm + 1e-6)))
     one, two, debias, eps = kind(BETA_1), kind(BETA_2), kind(debias_2), kind(EPS)
-    rate = kind(learned.rates[0] / debias_1)
-    first, second = learned.first_hidden.reshape(-1), learned.second_hidden.reshape(-1)
-    adam_at(neurons.loops.adam, hidden)(
-        learned.hidden.reshape(-1), hidden, first, second, scale, rate, one, two, debias, eps
-    )
-    rate = kind(learned.rates[1] / debias_1)
-    first, second = learned.first_readout.reshape(-1), learned.second_readout.reshape(-1)
-    adam_at(neurons.loops.adam, hidden)(
-        learned.readout.reshape(-1), readout, first, second, scale, rate, one, two, debias, eps
-    )
+    rate, step = kind(learned.rates[0] / debias_1), adam_at(neurons.loops.adam, room.hidden)
+    inputs = room.hidden.shape[0] - room.hidden.shape[1]
+    for low, high in (
+        (share.first_input, share.last_input), (inputs + share.first_neuron, inputs + share.last_neuron),
+    ):  # fmt: skip
+        step(
+            learned.hidden[low:high].reshape(-1), room.hidden[low:high].reshape(-1),
+            learned.first_hidden[low:high].reshape(-1), learned.second_hidden[low:high].reshape(-1),
+            scale, rate, one, two, debias, eps,
+        )  # fmt: skip
+    if share.thread == 0:
+        rate, first, second = kind(learned.rates[1] / debias_1), learned.first_readout, learned.second_readout
+        weights, along = learned.readout.reshape(-1), room.readout.reshape(-1)
+        step(weights, along, first.reshape(-1), second.reshape(-1), scale, rate, one, two, debias, eps)
     return norm
 
 
-def parts_of(window: Experience, neurons: Neurons, rule: Rule, learned: Learned, seen: Seen, room: Room) -> Parts:
+def parts_of(
+    window: Experience, neurons: Neurons, rule: Rule, learned: Learned, seen: Seen, room: Room, share: Share
+) -> Parts:
     """Return the parts of a pass, compiled for arguments of the types of these."""
     return Parts(
         credit.like(types.float64, window, rule, seen),
-        look_at.like(types.void, 0, 0, 0, window, neurons, learned, seen, room),
-        judge.like(types.void, 0, 0, 0.0, window, rule, learned, seen, room),
-        gradient.like(types.void, 0, 0, 0, 0, room.rows[0], window, neurons, rule, learned, room),
-        ascend.like(types.float64, neurons, rule, learned, room),
+        look_at.like(types.void, 0, 0, 0, window, neurons, learned, seen, room, share),
+        judge.like(types.void, 0, 0, window, rule, learned, seen, room, share),
+        gradient.like(types.void, 0, 0, 0, 0, 0, window, neurons, rule, learned, seen, room, share),
+        ascend.like(types.float64, 0, neurons, rule, learned, room, share),
     )
 
 
 @compiled
-def timed_look(parts, end, window, neurons, learned, seen, room):
+def timed_look(parts, end, window, neurons, learned, seen, room, share):
     """Run the first chunk of a window."""
-    parts.look_at(0, end, 1, window, neurons, learned, seen, room)
+    parts.look_at(0, end, 1, window, neurons, learned, seen, room, share)
 
 
 @compiled
-def timed_judge(parts, end, window, rule, learned, seen, room):
+def timed_judge(parts, end, window, rule, learned, seen, room, share):
     """Judge the first chunk of a window."""
-    parts.judge(0, end, 1.0, window, rule, learned, seen, room)
+    parts.judge(0, end, window, rule, learned, seen, room, share)
 
 
 @compiled
-def timed_gradient(parts, end, trace, window, neurons, rule, learned, room):
+def timed_gradient(parts, end, window, neurons, rule, learned, seen, room, share):
     """Write the gradients of the first chunk of a window."""
-    parts.gradient(0, 0, end, 1, trace, window, neurons, rule, learned, room)
+    parts.gradient(0, 0, 0, end, 1, window, neurons, rule, learned, seen, room, share)
 
 
 @compiled
-def timed_ascent(parts, neurons, rule, learned, room):
-    """Take a step along the gradients that are there."""
-    parts.ascend(neurons, rule, learned, room)
+def timed_ascent(parts, neurons, rule, learned, room, share):
+    """Take a step along the gradients that are there, as if it were the first."""
+    parts.ascend(1, neurons, rule, learned, room, share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lfcs.agent import Agent, Loops
 from lfcs.compiled import learn
+from lfcs.compiled.team import Share, shares, together
 from lfcs.engines import CompiledEngine
 from lfcs.kernels import kernels_of
 from lfcs.learner import Learner
@@ -40,6 +42,7 @@ class CompiledLearner(Learner):
 
     room: learn.Room | None = None
     parts: learn.Parts | None = None
+    pool: ThreadPoolExecutor | None = None
 
     def _passes(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
         """See :meth:`lfcs.learner.Learner._passes`."""
@@ -64,12 +67,16 @@ class CompiledLearner(Learner):
         seen = self._seen(traj, View(traj.value, traj.bootstrap, torch.ones_like(traj.value)))
         window = experience(traj, neurons.ticks)
         room, end = self._room(window, neurons), min(self.rule.tau_f, len(traj.value))
-        parts, trace = learn.parts_of(window, neurons, rule, learned, seen, room), traj.state.trace.numpy().copy()
+        (share,) = shares(
+            1, window.reward.shape[1], len(room.squares) - len(learned.firing_rate), len(learned.firing_rate)
+        )
+        parts = learn.parts_of(window, neurons, rule, learned, seen, room, share)
+        room.trace[:], room.scale[0] = traj.state.trace.numpy(), 1.0
         return {
-            "forward": lambda: learn.timed_look(parts, end, window, neurons, learned, seen, room),
-            "head and rule": lambda: learn.timed_judge(parts, end, window, rule, learned, seen, room),
-            "gradient": lambda: learn.timed_gradient(parts, end, trace, window, neurons, rule, learned, room),
-            "clip and Adam": lambda: learn.timed_ascent(parts, neurons, rule, learned, room),
+            "forward": lambda: learn.timed_look(parts, end, window, neurons, learned, seen, room, share),
+            "head and rule": lambda: learn.timed_judge(parts, end, window, rule, learned, seen, room, share),
+            "gradient": lambda: learn.timed_gradient(parts, end, window, neurons, rule, learned, seen, room, share),
+            "clip and Adam": lambda: learn.timed_ascent(parts, neurons, rule, learned, room, share),
         }
 
     def _seen(self, traj: Trajectory, view: View) -> learn.Seen:
@@ -85,10 +92,24 @@ class CompiledLearner(Learner):
         neurons, rule, learned = self._numbers()
         start, window = traj.state.data.numpy(), experience(traj, neurons.ticks)
         given = window, neurons, rule, learned, seen, self._room(window, neurons)
-        self.parts = self.parts or learn.parts_of(*given)
-        largest = learn.learn(passes, learns, start, *given, self.parts)
+        team = self._team(window)
+        self.parts = self.parts or learn.parts_of(*given, team[0])
+
+        def call(share: Share) -> float:
+            return learn.learn(passes, learns, start, *given, self.parts, share)
+
+        largest = together(call, team, self.pool)
         self.update.optimiser.steps = int(learned.steps[0])
         return largest
+
+    def _team(self, window: learn.Experience) -> list[Share]:
+        """Return the shares of as many threads as tensor operations have, with a pool for all but the first."""
+        threads, batch = torch.get_num_threads(), window.reward.shape[1]
+        neurons = self.update.network.config.neurons
+        team = shares(threads, batch, len(self.update.network.hidden) - neurons, neurons)
+        if len(team) > 1 and self.pool is None:
+            self.pool = ThreadPoolExecutor(len(team) - 1, "lfcs")
+        return team
 
     def _room(self, window: learn.Experience, neurons: learn.Neurons) -> learn.Room:
         """Return memory for passes over a window, kept from call to call."""
@@ -98,11 +119,15 @@ class CompiledLearner(Learner):
         block = max(1, BLOCK // batch)
         if self.room is None or self.room.rows.shape[:2] != (total, batch):
             rows = np.empty((total, batch, (neurons.fields + 1) * n), kind)
-            fired, counts = np.empty((total, batch, n), np.int32), np.empty((total, batch), np.int64)
-            network = self.update.network
-            gradients = np.empty(network.hidden.shape, kind), np.empty(network.readout.shape, kind)
-            outputs = np.empty((2, ticks // neurons.ticks, batch, len(network.readout)), kind)
-            self.room = learn.Room(rows, fired, counts, np.empty((block, batch, n), kind), *gradients, *outputs)
+            network, sources = self.update.network, len(self.update.network.hidden)
+            out, error = np.empty((2, ticks // neurons.ticks, batch, len(network.readout)), kind)
+            self.room = learn.Room(
+                rows=rows, fired=np.empty((total, batch, n), np.int32), counts=np.empty((total, batch), np.int64),
+                credit=np.empty((block, batch, n), kind), hidden=np.empty(network.hidden.shape, kind),
+                readout=np.empty(network.readout.shape, kind), out=out, error=error,
+                trace=np.empty((batch, sources), kind), carried=np.empty((3, batch, n), kind),
+                squares=np.empty(sources), scale=np.empty(1),
+            )  # fmt: skip
         return self.room
 
     def _numbers(self) -> tuple[learn.Neurons, learn.Rule, learn.Learned]:

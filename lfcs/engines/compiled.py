@@ -46,7 +46,7 @@ class CompiledEngine:
         if self.counts.shape[1] != batch:
             self.fired, self.counts = np.empty((2, batch, self.neurons), np.int32), np.empty((2, batch), np.int64)
         network = self.ticks, self.hidden, self.readout, self.tick, self.fields, self.constants, self.update
-        states = _array(state.data), by_tick, outputs, self.fired, self.counts
+        states = _array(state.data), by_tick, outputs, self.fired, self.counts, 0, batch
         given = _array(x), _array(reset)
         kernels.advance(*given, *network, *states)
         trace_at = (self.fields + 1) * self.neurons
@@ -61,16 +61,18 @@ class CompiledEngine:
         hidden, readout, inputs = self.hidden_gradient.zero_(), np.zeros_like(self.readout), self.inputs + 1
         from_inputs, recurrent, cleared = hidden[:inputs], hidden[inputs:], _array(reset)
         fired, counts = spikes(seen.spk)
-        for begin, gate in self._backwards(seen, cleared, error, feedback, drive, readout):
+        at = self.fields * self.neurons
+        kernels.add_readout(_array(error), _array(seen.data), self.ticks, at, readout, 0, self.neurons + 1)
+        for begin, gate in self._backwards(seen, cleared, error, feedback, drive):
             xbar = seen.trace[begin : begin + len(gate), :, :inputs].flatten(0, 1)
             from_inputs.addmm_(xbar.T, torch.from_numpy(gate).flatten(0, 1))
-            kernels.accumulate(begin, cleared, self.decay, gate, self.later)
-            kernels.add_credit(begin, fired, counts, cleared, gate, recurrent.numpy())
+            kernels.accumulate(begin, cleared, self.decay, gate, self.later, 0, len(self.later))
+            kernels.add_credit(begin, fired, counts, cleared, gate, recurrent.numpy(), 0, self.neurons)
         recurrent.addmm_(seen.trace[0, :, inputs:].T, torch.from_numpy(self.later))
         return without_self_connections(hidden), torch.from_numpy(readout)
 
     def _backwards(
-        self, seen: NetState, cleared: np.ndarray, error: Tensor, feedback: Tensor, drive: Tensor, readout: np.ndarray
+        self, seen: NetState, cleared: np.ndarray, error: Tensor, feedback: Tensor, drive: Tensor
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield blocks of ticks, the last first: where each begins and its postsynaptic factors [..., B, N]."""
         (total, batch), length = cleared.shape, max(1, BLOCK // cleared.shape[1])
@@ -82,13 +84,13 @@ class CompiledEngine:
         for end in range(total, 0, -length):
             begin = max(0, end - length)
             gate, neuron = self.scratch[: end - begin], (self.post_of, self.fields, self.constants)
-            kernels.backward(begin, data, cleared, *given, *neuron, filtered, carry, gate, readout)
+            kernels.backward(begin, data, cleared, *given, *neuron, filtered, carry, gate, 0, batch)
             yield begin, gate
 
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
         """See :meth:`Engine.post`."""
         post = np.empty((*reset.shape, self.neurons), self.dtype)
-        for begin, gate in self._backwards(seen, _array(reset), error, feedback, drive, np.zeros_like(self.readout)):
+        for begin, gate in self._backwards(seen, _array(reset), error, feedback, drive):
             post[begin : begin + len(gate)] = gate
         return torch.from_numpy(post)
 

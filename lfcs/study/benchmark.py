@@ -100,7 +100,7 @@ def stepping(envs: Any, steps: int) -> float:
     alone.reset(seed=0)
     alone.action_space.seed(0)
     actions = [alone.action_space.sample() for _ in range(64)]
-    return sum(seconds(lambda: [alone.step(action) for action in actions]) for _ in range(-(-steps // 64)))  # noqa: B023
+    return sum(seconds(lambda: [alone.step(action) for action in actions]) for _ in range(-(-steps // 64)))
 
 
 def spread(name: str, values: list[float]) -> dict[str, float]:
