@@ -6,6 +6,9 @@ and cached on its own: compiling a caller does not compile it again, and a cache
 
 from __future__ import annotations
 
+import functools
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +30,15 @@ def batch(kind: Any, axes: int = 2) -> Any:
 def any_strides(kind: Any) -> Any:
     """Return the type of a matrix of any strides."""
     return types.Array(kind, 2, "A")
+
+
+SLOW = 1.0  # seconds that only compiling takes, not what is found in the cache
+
+
+@functools.cache
+def compiling() -> None:
+    """Say once why nothing happens."""
+    print("compiling loops for this machine, once: about half a minute", file=sys.stderr, flush=True)
 
 
 class Pointer:
@@ -58,7 +70,10 @@ class Pointer:
 
     def _compiled(self, signature: Any) -> Any:
         if signature not in self.made:
+            begun = time.perf_counter()
             self.made[signature] = numba.cfunc(signature, cache=True, error_model="numpy")(self.function)
+            if time.perf_counter() - begun > SLOW:
+                compiling()
         return self.made[signature]
 
 

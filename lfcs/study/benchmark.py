@@ -39,6 +39,7 @@ from lfcs.study.measure import (
     update_parts,
 )
 from lfcs.study.peers import INSTALLED, make_peer
+from lfcs.study.whole import share_of_work, whole_command
 
 LINUX = Path("/proc/self/status").exists()
 PONG = {
@@ -194,11 +195,13 @@ def of_learning(quick: bool, repeats: int) -> Sections:
     speeds: Rows = {}
     peers: Rows = {}
     pong = PONG | {"train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10} if quick else PONG
+    tuned: dict[str, Any] = (experiments.find("Pong100-v0") or {})["settings"]
     some, both = ["PPO"] if quick else list(PPOS), [] if quick else list(PPOS)
     for env, windows, settings, of_peers in (
         ("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, some),
         ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 1}, both),
         ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 8}, []),
+        *([] if quick else [("Pong100-v0", 1, tuned, [])]),
     ):
         row = ", ".join([env, *(f"{key.split('.')[1]}={value}" for key, value in settings.items() if key in SHOWN)])
         speeds[row], _ = whole_learning(env, windows, settings, repeats)
@@ -209,6 +212,20 @@ def of_learning(quick: bool, repeats: int) -> Sections:
         yield "Peers, alternating with ours: environment steps per second, and ours / theirs", peers
     else:
         print("\npeers are measured where the extra 'peers' is installed")
+
+
+def of_commands(quick: bool, repeats: int) -> Sections:
+    """Yield the seconds of a whole command, and the share of the necessary work in a step."""
+    small = ("--steps", "1024", "--set", "network.neurons=16", "train.final_episodes=2") if quick else ()
+    yield "lfcs train cartpole, caches warm: seconds", {"whole": whole_command(1 if quick else repeats, *small)}
+    sizes: dict[str, Any] = {"network.neurons": 16 if quick else 128}
+    rows = {f"CartPole-v1, N={sizes['network.neurons']}": share_of_work("CartPole-v1", sizes, False, repeats)}
+    if not quick:
+        rows["CartPole-v1, tuned"] = share_of_work("CartPole-v1", {}, True, repeats)
+        rows["Pong100-v0, tuned (the emulator is in the measured time)"] = share_of_work(
+            "Pong100-v0", {}, True, repeats
+        )
+    yield "Necessary work of an environment step, learning included", dict(rows)
 
 
 def of_costs(quick: bool, isolated: Callable[..., Any]) -> Sections:
@@ -233,6 +250,7 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
         else:
             print("\npeak memory is measured on Linux only")
         yield from of_learning(quick, repeats)
+        yield from of_commands(quick, repeats)
         yield from against_jax.sections(quick, repeats)
         grown.update(growth(repeats, quick))
         powers = {name: {"power": found["power"], "expected": found["expected"]} for name, found in grown.items()}
