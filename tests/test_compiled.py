@@ -288,6 +288,19 @@ def test_looking_changes_nothing_and_sees_what_the_witness_sees(double, agent, t
     assert_same(got._asdict(), wanted._asdict(), 1e-10)
 
 
+@pytest.mark.parametrize("name,number", [("reward", float("nan")), ("logp_ref", -1e4), ("logp_ref", float("nan"))])
+def test_what_is_not_finite_shows(double, name, number):
+    """A ratio of infinity, too: its KL is none, and the largest of all is none then."""
+    pair = Pair(replays=2)
+    traj = pair.lived(12, 3)
+    getattr(traj, name)[3, 1] = number
+    got, wanted = (learner.learn(copy.deepcopy(traj), 1.0) for learner in (pair.ours, pair.witness))
+    assert got.norm.isnan().any() and got.largest.isnan()
+    for mine, theirs in zip(got, wanted, strict=True):
+        assert torch.equal(mine.isnan(), theirs.isnan())
+    assert torch.equal(pair.ours.update.network.hidden.isnan(), pair.witness.update.network.hidden.isnan())
+
+
 def test_a_window_is_not_written_to(double):
     pair = Pair("lf-cs", 2, capacity=3, replays=4, burn_in=3)
     for _ in range(3):

@@ -162,7 +162,8 @@ def learn(passes, update, start, window, neurons, rule, learned, seen, room, par
         scale = parts.credit(window, rule, seen)
         copy(learned.readout.reshape(-1), seen.readout.reshape(-1))
         one_pass(update, scale, start, window, neurons, rule, learned, seen, room, parts)
-        largest = max(largest, kl(seen.rho))
+        latest = kl(seen.rho)
+        largest = latest if latest > largest or math.isnan(latest) else largest
     return largest
 
 
