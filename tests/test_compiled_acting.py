@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers.vector import TransformReward
 from test_learner import small_trainer
 from test_trainer import begin as begin_run
 from test_trainer import comparable, run, same_state, without_times
@@ -33,7 +34,7 @@ from lfcs.compiled.rollout import CompiledRollout
 from lfcs.config import EncoderConfig
 from lfcs.configure import build_config
 from lfcs.engines import TensorEngine
-from lfcs.envs import make_vec
+from lfcs.envs import classic, make_vec
 from lfcs.envs.classic import CompiledVectorEnv, Task
 from lfcs.envs.classic.base import observe_pointer, step_pointer
 from lfcs.envs.encoders import Population, Standardised
@@ -663,6 +664,34 @@ def test_a_head_that_overrides_ours_is_used(monkeypatch, head, base):
         assert np.array_equal(log, 1 - traj.action.numpy())
     if head is Certain:
         assert_close(traj.logp_ref, traj.params.log_softmax(-1).gather(-1, traj.action[..., None])[..., 0] - 1.0)
+
+
+class Dearer(CompiledVectorEnv):
+    """Environments that override a step of ours."""
+
+    def step(self, actions):
+        obs, reward, *rest = super().step(actions)
+        return obs, 2.0 * reward, *rest
+
+
+def wrapped(count):
+    return TransformReward(make_vec("BriefCartPole-v0", count), lambda reward: 2.0 * reward)
+
+
+def overridden(count):
+    return Dearer(classic.find("BriefCartPole-v0"), count)
+
+
+@pytest.mark.parametrize("make", [wrapped, overridden])
+def test_what_wraps_or_overrides_compiled_environments_is_used(make):
+    given = trainer_of()
+    trainer = Trainer(given.config, make, lambda space: Population(space, given.config.encoder), LfCs)
+    trainer.rollout.refresh(0)
+    (traj, _), (plain, _) = windows_of(trainer, 1)[0], windows_of(given, 1)[0]
+    assert (traj.reward == 2.0).all() and (plain.reward == 1.0).all()
+    for greedy in (True, False):
+        returns, lengths = trainer.play(5, 0, greedy)
+        np.testing.assert_array_equal(returns, 2.0 * lengths)
 
 
 class Numb(LIF):

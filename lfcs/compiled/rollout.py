@@ -45,6 +45,11 @@ def senses_of(encoder: Encoder, learns: bool) -> act.Senses | None:
     return act.Senses(loops.encode.address(), loops.constants, loops.observed, loops.mean, loops.m2, learns)
 
 
+def is_compiled(envs: Any) -> bool:
+    """Return whether compiled loops may step environments: not those that something wraps, or overrides a step of."""
+    return hasattr(type(envs), "tasks") and stands_for(envs, "tasks", ("reset", "step"))
+
+
 def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
     """Return room for the states of ``batch`` environments, at rest."""
     engine = policy.engine
@@ -86,7 +91,7 @@ class CompiledRollout(Rollout):
         self.memory.rows[-1], self.memory.trace[:] = data[:, :width], data[:, width:]
         self.memory.reset[0] = self.begun
         senses = senses_of(policy.encoder, True)
-        if senses is not None and look is None and hasattr(self.envs, "tasks"):
+        if senses is not None and look is None and is_compiled(self.envs):
             finals = self._whole(senses, uniform, lived)
         else:
             finals = self._by_steps(uniform, lived, look)
