@@ -403,6 +403,9 @@ def test_actions_come_as_often_as_they_should(kind):
     edge = np.array([[0.0], [np.nextafter(1.0, 0.0)]])
     choose_rows(head.loops.draw.address(), params.expand(2, -1).contiguous().numpy(), edge, action[:2])
     assert action[0, 0] == 0 and action[1, 0] in (2, 3)  # never one that there is not
+    equal, edge = np.zeros((7, params.shape[1])), np.array([[0.0], [0.2], [0.25], [0.4], [0.5], [0.75], [0.9]])
+    choose_rows(head.loops.draw.address(), equal, edge, action[:7])
+    assert action[:7, 0].tolist() == [0, 0, 1, 1, 2, 3, 3]  # an action begins where those before it end
 
 
 # --- rules --------------------------------------------------------------------------------------------------------
@@ -437,9 +440,11 @@ def both_errors(agent, params, params_ref, action, rho, advantage, raw, scale, s
 
 RULES = [("lf-cs", {"mask": mask, "pull": pull, "stale_bar": bar}) for mask in ("sided", "two-sided")
          for pull, bar in ((0.0, 2.0), (1.5, 0.7))]  # fmt: skip
+RULES += [("lf-cs", {"mask": mask, "eps": 0.25}) for mask in ("sided", "two-sided")]  # 0.75 and 1.25 are the edges
 RULES += [("acer", {}), ("acer", {"truncation": 1.2}), ("v-trace", {"rho_bar": 1.3})]
 RULES += [(name, {}) for name in ("e-prop", "naive-replay", "importance", "random")]
 EDGES = [0.0, 0.8, 1.2, 1.0 - 0.2, 1.0 + 0.2, np.nextafter(1.2, 2.0), np.nextafter(0.8, 0.0), 1.0, 1.3, 10.0, np.inf]
+EDGES += [0.75, 1.25, np.nextafter(0.75, 1.0), np.nextafter(1.25, 1.0)]
 
 
 @settings(max_examples=60, deadline=None)
