@@ -33,7 +33,7 @@ from lfcs.compiled.learner import CompiledLearner
 from lfcs.compiled.rollout import CompiledRollout
 from lfcs.config import EncoderConfig
 from lfcs.configure import build_config
-from lfcs.engines import TensorEngine
+from lfcs.engines import CompiledEngine, TensorEngine
 from lfcs.envs import classic, make_vec
 from lfcs.envs.classic import CompiledVectorEnv, Task
 from lfcs.envs.classic.base import observe_pointer, step_pointer
@@ -541,6 +541,20 @@ class OwnEngine(LfCs):
     engine = TensorEngine
 
 
+class NoHidden(CompiledEngine):
+    """A child of our engine that learns the readout alone."""
+
+    def gradients(self, *given):
+        hidden, readout = super().gradients(*given)
+        return hidden.zero_(), readout
+
+
+class OwnGradient(LfCs):
+    """A rule with an engine of its own that is a child of ours."""
+
+    engine = NoHidden
+
+
 class OwnMeasure(LfCs):
     """A rule that only tells more."""
 
@@ -633,6 +647,14 @@ def test_a_rule_that_overrides_ours_is_used(monkeypatch, agent):
     else:
         assert not torch.equal(*ends)
     trainer.play(3, 0, False)
+
+
+def test_an_engine_that_overrides_ours_is_used():
+    trainer = own_trainer(OwnGradient)
+    assert_python(trainer)
+    before = trainer.reference.hidden.clone(), trainer.reference.readout.clone()
+    trainer.window()
+    assert torch.equal(trainer.reference.hidden, before[0]) and not torch.equal(trainer.reference.readout, before[1])
 
 
 def test_a_rule_that_only_measures_stays_compiled():
