@@ -484,6 +484,21 @@ def test_greedy_episodes_and_states_are_those_of_predict(double):
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-11)
 
 
+def test_sampled_actions_are_those_of_the_head(trained):
+    """By inverting the cumulative distribution at the numbers of an episode's own generator."""
+    seen, policy = [], trained
+    watch = lambda *given: seen.append(copy.deepcopy(given[1:3]))  # noqa: E731
+    compiled_evaluation.evaluate(policy, compiled_envs(5), 5, 3, False, watch)
+    numbers = np.stack([np.random.default_rng([3 + i, 1]).random(len(seen)) for i in range(5)], axis=1)
+    greedy = 0
+    for (state, action), uniform in zip(seen, numbers, strict=True):
+        params, _ = policy.network.read(policy.network.state_of(state[0]))
+        wanted = (params.double().softmax(-1).cumsum(-1) <= torch.from_numpy(uniform)[:, None]).sum(-1)
+        assert action.tolist() == wanted.tolist()
+        greedy += int((params.argmax(-1) == wanted).sum())
+    assert greedy < 0.9 * numbers.size
+
+
 def test_evaluating_changes_nothing_of_the_policy(trained):
     before = copy.deepcopy(trained.state_dict()), trained.generator.get_state()
     for greedy in (True, False):
