@@ -211,4 +211,4 @@ class Update:
         """Restore the complete state."""
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.firing_rate, self.random_feedback = saved["firing_rate"], saved["random_feedback"]
+        self.firing_rate, self.random_feedback = saved["firing_rate"].clone(), saved["random_feedback"]

@@ -67,7 +67,7 @@ class Lived(NamedTuple):
     logp: Array  # [T, B]
     value: Array  # [T, B]
     bootstrap: Array  # [T, B]
-    reward: Array  # [T, B]
+    reward: Array  # [T, B] float64
     terminated: Array  # [T, B] bool
     truncated: Array  # [T, B] bool
     reset: Array  # [T, B] bool

@@ -13,7 +13,7 @@ import numpy as np
 
 from lfcs import evaluation
 from lfcs.compiled import act
-from lfcs.compiled.rollout import as_counted, first_action, has_loops, memory_for, mind_of, senses_of
+from lfcs.compiled.rollout import as_counted, first_action, has_loops, is_compiled, memory_for, mind_of, senses_of
 from lfcs.compiled.tasks import Tasks
 from lfcs.engines import CompiledEngine
 from lfcs.evaluation import Watch
@@ -41,7 +41,7 @@ def evaluate(
     if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
         return evaluation.evaluate(policy.seeded(seed), envs, episodes, seed, greedy, watch)
     senses, batch = senses_of(policy.encoder, False), envs.num_envs
-    compiled: Any = envs if watch is None and senses is not None and hasattr(envs, "tasks") else None
+    compiled: Any = envs if watch is None and senses is not None and is_compiled(envs) else None
     found: list[Outcome] = []
     done = 0
     while done < episodes:

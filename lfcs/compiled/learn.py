@@ -176,7 +176,8 @@ def learn(passes, update, start, window, neurons, rule, learned, seen, room, par
             copy(learned.readout.reshape(-1), seen.readout.reshape(-1))
         meet(share)
         done = one_pass(update, done, start, window, neurons, rule, learned, seen, room, parts, share)
-        largest = max(largest, kl(seen.rho))
+        latest = kl(seen.rho)
+        largest = latest if latest > largest or math.isnan(latest) else largest
         meet(share)
     if share.thread == 0:
         learned.steps[0] = done

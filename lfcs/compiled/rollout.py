@@ -22,7 +22,7 @@ def has_loops(head: Head) -> bool:
     """Return whether a head has compiled forms that stand for it."""
     given = getattr(head, "loops", None)
     return given is not None and (
-        "loops" in vars(head) or stands_for(head, "loops", ("judge", "log_prob", "sample", "greedy"))
+        "loops" in vars(head) or stands_for(head, "loops", ("judge", "log_prob", "sample", "greedy", "to_env"))
     )
 
 
@@ -43,6 +43,11 @@ def senses_of(encoder: Encoder, learns: bool) -> act.Senses | None:
         return None
     loops = encoder.loops()
     return act.Senses(loops.encode.address(), loops.constants, loops.observed, loops.mean, loops.m2, learns)
+
+
+def is_compiled(envs: Any) -> bool:
+    """Return whether compiled loops may step environments: not those that something wraps, or overrides a step of."""
+    return hasattr(type(envs), "tasks") and stands_for(envs, "tasks", ("reset", "step"))
 
 
 def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
@@ -86,7 +91,7 @@ class CompiledRollout(Rollout):
         self.memory.rows[-1], self.memory.trace[:] = data[:, :width], data[:, width:]
         self.memory.reset[0] = self.begun
         senses = senses_of(policy.encoder, True)
-        if senses is not None and look is None and hasattr(self.envs, "tasks"):
+        if senses is not None and look is None and is_compiled(self.envs):
             finals = self._whole(senses, uniform, lived)
         else:
             finals = self._by_steps(uniform, lived, look)
@@ -108,13 +113,13 @@ class CompiledRollout(Rollout):
         loops, kind = self.policy.head.loops, self.policy.network.hidden.numpy().dtype
         assert loops is not None
         by_step, inputs = (steps, self.batch), self.policy.encoder.size
-        logp, value, bootstrap, reward = np.empty((4, *by_step), kind)
+        logp, value, bootstrap = np.empty((3, *by_step), kind)
         terminated, truncated, reset = np.empty((3, *by_step), bool)
         bootstrap[:] = 0.0
         return act.Lived(
             x=np.empty((*by_step, inputs), kind), action=np.empty((*by_step, loops.width)),
             params=np.empty((*by_step, self.policy.head.size), kind), logp=logp, value=value, bootstrap=bootstrap,
-            reward=reward, terminated=terminated, truncated=truncated, reset=reset,
+            reward=np.empty(by_step), terminated=terminated, truncated=truncated, reset=reset,
             final=np.empty((*by_step, inputs), kind), final_at=np.full(steps, -1),
         )  # fmt: skip
 
@@ -159,7 +164,7 @@ class CompiledRollout(Rollout):
         steps, final = np.flatnonzero(lived.final_at >= 0), t(lived.final[:finals].copy())
         return Trajectory(
             x=t(lived.x), action=as_counted(lived.action), params=t(lived.params), logp_ref=t(lived.logp),
-            value=t(lived.value), bootstrap=t(lived.bootstrap), reward=t(lived.reward), terminated=t(lived.terminated),
-            truncated=t(lived.truncated), reset=t(lived.reset), final=dict(zip(map(int, steps), final, strict=True)),
-            state=first_state,
+            value=t(lived.value), bootstrap=t(lived.bootstrap), reward=t(lived.reward.astype(lived.value.dtype)),
+            terminated=t(lived.terminated), truncated=t(lived.truncated), reset=t(lived.reset),
+            final=dict(zip(map(int, steps), final, strict=True)), state=first_state,
         )  # fmt: skip

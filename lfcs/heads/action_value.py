@@ -41,9 +41,12 @@ class ActionValueHead:
     Actions are drawn from the logits alone; α belongs to the critic.
     """
 
+    loops: Loops | None = Loops(judge, draw, greedy)
+
     def __init__(self, policy: Head) -> None:
         self.policy, self.outputs, self.size = policy, policy.size, 2 * policy.size
-        self.loops = Loops(judge, draw, greedy) if type(policy) is CategoricalHead else None
+        if type(policy) is not CategoricalHead:
+            self.loops = None
 
     @classmethod
     def of(cls, space: gymnasium.Space) -> ActionValueHead:

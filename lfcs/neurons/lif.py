@@ -25,7 +25,8 @@ class LIF:
 
     def __init__(self, config: NetworkConfig) -> None:
         self.decay, self.dampening = config.beta, config.dampening
-        self.loops: Loops | None = Loops(advance, gate, (self.decay, self.dampening))
+        ours = type(self).tick is LIF.tick and type(self).post is LIF.post  # which the loops are the compiled form of
+        self.loops: Loops | None = Loops(advance, gate, (self.decay, self.dampening)) if ours else None
 
     def cell(self, neurons: int) -> nn.Module:
         """Return snntorch's RLeaky with N x N recurrent weights and this neuron's surrogate."""
