@@ -63,7 +63,7 @@ def now_at(typing: Any, array: Any, index: Any) -> Any:
 
 # sleeps for about as short as the system can: the thread that is waited for may need this one's core
 rest = types.ExternalFunction("Sleep" if os.name == "nt" else "usleep", types.int32(types.uint32))
-PATIENCE = 2_000  # looks before that, some microseconds
+PATIENCE = 100_000  # looks before that, some hundred microseconds
 
 
 @inner

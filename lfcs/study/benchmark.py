@@ -45,7 +45,7 @@ LINUX = Path("/proc/self/status").exists()
 PONG = {
     "network.neurons": 500, "rule.window": 100, "rule.tau_s": 100, "rule.replays": 2, "encoder.cells": 20,
 }  # fmt: skip
-SHOWN = "network.neurons", "rule.replays", "rule.tau_f"
+SHOWN = "network.neurons", "rule.replays", "rule.tau_f", "train.threads"
 PPOS = "PPO", "RecurrentPPO"
 
 
@@ -201,7 +201,7 @@ def of_learning(quick: bool, repeats: int) -> Sections:
         ("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, some),
         ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 1}, both),
         ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 8}, []),
-        *([] if quick else [("Pong100-v0", 1, tuned, [])]),
+        *([] if quick else [("Pong100-v0", 1, tuned | {"train.threads": n}, []) for n in (1, 2)]),
     ):
         row = ", ".join([env, *(f"{key.split('.')[1]}={value}" for key, value in settings.items() if key in SHOWN)])
         speeds[row], _ = whole_learning(env, windows, settings, repeats)
