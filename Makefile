@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: run test test-pythons install peers peers-jax bench bench-quick clean
+.PHONY: run test test-pythons install peers peers-jax bench bench-quick clean clean-cache
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -46,6 +46,9 @@ peers-jax: .venv/installed  # JAX, for the benchmark
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[atari,plots,dev]"
 	touch $@
+
+clean-cache:  # what is compiled, after a change of functions that others call: callers do not notice
+	find lfcs agents envs tests \( -name "*.nbi" -o -name "*.nbc" \) -delete
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

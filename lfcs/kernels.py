@@ -461,3 +461,15 @@ add_credit_at, adam_at, tick_at, post_at = (
 def kernels_of(dtype: Any) -> Kernels:
     """Return the larger loops for a precision."""
     return Kernels(*(each.address(dtype) for each in POINTERS))
+
+
+@compiled
+def run(
+    loops, tick, x, reset, ticks, hidden, readout, fields, constants, update, decay, start, data, out, fired, counts
+):
+    """Run every environment, with x̄ in the states after every tick; see :func:`advance`. ``tick`` is an address."""
+    advance_at(loops.advance, hidden)(
+        x, reset, ticks, hidden, readout, tick_at(tick, hidden), fields, constants, update, start, data, out, fired,
+        counts, 0, len(start),
+    )  # fmt: skip
+    follow_traces(x, reset, ticks, decay, (fields + 1) * hidden.shape[1], start, data)

@@ -14,7 +14,6 @@ from lfcs.agent import Agent, Loops
 from lfcs.compiled import learn
 from lfcs.compiled.team import Share, shares, together
 from lfcs.engines import CompiledEngine
-from lfcs.kernels import kernels_of
 from lfcs.learner import Learner
 from lfcs.trajectory import Trajectory
 from lfcs.update import Record, View
@@ -138,7 +137,7 @@ class CompiledLearner(Learner):
         assert loops is not None and update.head.loops is not None
         neurons = learn.Neurons(
             int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay,
-            engine.kappa, engine.update, engine.ticks, kernels_of(engine.dtype),
+            engine.kappa, engine.update, engine.ticks, engine.kernels,
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = learn.Rule(

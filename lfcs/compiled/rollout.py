@@ -11,7 +11,6 @@ from lfcs.compiled import act
 from lfcs.compiled.learner import stands_for
 from lfcs.engines import CompiledEngine
 from lfcs.heads import Head
-from lfcs.kernels import kernels_of
 from lfcs.network import NetState
 from lfcs.policy import Encoder, Policy
 from lfcs.rollout import Look, Moment, Rollout
@@ -32,7 +31,7 @@ def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
     assert isinstance(engine, CompiledEngine) and loops is not None
     choose = loops.greedy if greedy else loops.draw
     return act.Mind(
-        kernels_of(engine.dtype).advance, int(engine.tick.address), engine.fields, engine.constants, engine.decay,
+        engine.kernels.advance, int(engine.tick.address), engine.fields, engine.constants, engine.decay,
         engine.update, engine.ticks, engine.hidden, engine.readout, loops.judge.address(), choose.address(),
     )  # fmt: skip
 

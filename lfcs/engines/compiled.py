@@ -31,6 +31,7 @@ class CompiledEngine:
         self.tick, self.post_of = loops.tick.of(kind), loops.post.of(kind)
         self.fields, self.constants = len(network.neuron.fields), np.array(loops.constants, kind)
         self.decay, self.kappa, self.update = kind(network.neuron.decay), kind(config.kappa), kind(1.0 - config.kappa)
+        self.kernels = kernels.kernels_of(kind)
         # kept from call to call: fresh memory of this size costs more than the arithmetic on it
         self.hidden_gradient, self.scratch = torch.empty_like(network.hidden), np.empty(0, kind)
         self.fired, self.counts = np.empty((2, 0, self.neurons), np.int32), np.empty((2, 0), np.int64)
@@ -45,12 +46,9 @@ class CompiledEngine:
         outputs = np.empty((steps, batch, len(self.readout)), self.dtype)
         if self.counts.shape[1] != batch:
             self.fired, self.counts = np.empty((2, batch, self.neurons), np.int32), np.empty((2, batch), np.int64)
-        network = self.ticks, self.hidden, self.readout, self.tick, self.fields, self.constants, self.update
-        states = _array(state.data), by_tick, outputs, self.fired, self.counts, 0, batch
-        given = _array(x), _array(reset)
-        kernels.advance(*given, *network, *states)
-        trace_at = (self.fields + 1) * self.neurons
-        kernels.follow_traces(*given, self.ticks, self.decay, trace_at, *states[:2])
+        network = self.ticks, self.hidden, self.readout, self.fields, self.constants, self.update, self.decay
+        states = _array(state.data), by_tick, outputs, self.fired, self.counts
+        kernels.run(self.kernels, int(self.tick.address), _array(x), _array(reset), *network, *states)
         read = torch.from_numpy(outputs)
         return Steps(state.with_data(torch.from_numpy(by_tick)), read[..., :-1], read[..., -1])
 
