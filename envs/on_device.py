@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from lfcs.envs import classic
@@ -158,8 +161,13 @@ class DeviceEnvs:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.reset()
 
-    def reset(self) -> Tensor:
-        """Begin an episode in every environment, going on with the generator; return the observations [B, K]."""
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Begin an episode in every environment; return the observations [B, K].
+
+        The generator begins with ``seed``, or goes on where there is none.
+        """
+        if seed is not None:
+            self.generator.manual_seed(seed)
         self.state = self._draw()
         self.elapsed = torch.zeros(self.num_envs, dtype=torch.int64, device=self.low.device)
         self.obs = self.form.observe(self.state)
@@ -185,3 +193,32 @@ class DeviceEnvs:
         self.elapsed = torch.where(ended, 0, elapsed)
         self.obs = self.form.observe(self.state)
         return self.obs, reward, terminated, truncated, final_obs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the complete state."""
+        return {"state": self.state, "elapsed": self.elapsed, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore the complete state."""
+        self.state, self.elapsed = saved["state"], saved["elapsed"]
+        self.generator.set_state(saved["generator"])
+        self.obs = self.form.observe(self.state)
+
+
+class DeviceVectorEnv(VectorEnv):
+    """Stands for environments on a device, ``tensors``, which are stepped there and not through gymnasium's methods."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    kind = "device"
+
+    def __init__(self, env_id: str, num_envs: int, device: torch.device | str) -> None:
+        self.tensors = DeviceEnvs(env_id, num_envs, device)
+        self.num_envs = num_envs
+        self.single_observation_space = self.tensors.observation_space
+        self.single_action_space = self.tensors.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def on_host(self, num_envs: int) -> VectorEnv:
+        """Return so many environments of the same task that are stepped by the host."""
+        return classic.CompiledVectorEnv(self.tensors.task, num_envs)

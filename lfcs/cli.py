@@ -244,7 +244,7 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
-    parser.add_argument("--engine", default="fused", help="fused, or snntorch, its slow witness")
+    parser.add_argument("--engine", default="fused", help="fused, tensor, or snntorch, the slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
     )

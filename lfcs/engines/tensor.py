@@ -39,7 +39,7 @@ class TensorEngine(TickwiseEngine):
         return self.steps(state.with_data(rows))
 
     def _tick(self, x: Tensor, driven: Tensor, before: NetState, row: Tensor) -> NetState:
-        """Write the state one tick later into ``row`` [B, ...]; ``driven`` [B, N] is what flows in from ``x`` [B, D]."""
+        """Write the state one tick later into ``row`` [B, ...]; ``driven`` [B, N] flows in from ``x`` [B, D]."""
         network, neuron, spk = self.network, self.network.neuron, before.spk
         current = torch.addmm(driven, spk, network.hidden[x.shape[1] + 1 :])
         fields = neuron.tick(current, before.of_neurons())
