@@ -2,8 +2,8 @@
 
 The dynamics are those of :mod:`lfcs.envs.classic`, with equations and sources there, in the precision of the tensors.
 A step never waits for the device: starts of episodes are drawn on it at every step, for every environment, and taken
-where an episode has ended; nothing is looked at from outside. So actions are not checked, and what comes of a bad one,
-NaN too, is for the caller to see.
+where an episode has ended; nothing is looked at from outside, and no number of Python's is copied there, as torch.where
+does with one. So actions are not checked, and what comes of a bad one, NaN too, is for the caller to see.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _drive(state: Tensor, push: Tensor, goal: float) -> tuple[Tensor, Tensor]:
     x, v = state.unbind(-1)
     v = (v + push - of.GRAVITY * (3.0 * x).cos()).clamp(-of.TOP, of.TOP)
     x = (x + v).clamp(of.LEFT, of.RIGHT)
-    v = torch.where((x <= of.LEFT) & (v < 0), 0.0, v)
+    v = v.masked_fill((x <= of.LEFT) & (v < 0), 0.0)
     return torch.stack([x, v], -1), (x >= goal) & (v >= 0)
 
 
@@ -190,7 +190,7 @@ class DeviceEnvs:
         ended = terminated | truncated
         final_obs = self.form.observe(state)
         self.state = torch.where(ended[:, None], self._draw(), state)
-        self.elapsed = torch.where(ended, 0, elapsed)
+        self.elapsed = elapsed.masked_fill(ended, 0)
         self.obs = self.form.observe(self.state)
         return self.obs, reward, terminated, truncated, final_obs
 

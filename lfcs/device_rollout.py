@@ -74,7 +74,7 @@ class Moments:
     def std(self) -> Tensor:
         """Return standard deviations [d], 1 where there is none."""
         deviation = (self.m2 / max(self.count, 1.0)).sqrt()
-        return torch.where(deviation > 1e-8, deviation, 1.0)
+        return deviation.masked_fill(deviation <= 1e-8, 1.0)
 
     def bring(self) -> None:
         """Give the encoder the moments of now; waits for the device."""
@@ -139,7 +139,7 @@ class DeviceRollout(Rollout):
         self.env_steps += self.batch
         self.state, self.ended = acted.state, terminated | truncated
         total, length = self.total + reward, self.length + 1
-        self.total, self.length = torch.where(self.ended, 0.0, total), torch.where(self.ended, 0, length)
+        self.total, self.length = total.masked_fill(self.ended, 0.0), length.masked_fill(self.ended, 0)
         return Lived(acted, reset, reward, terminated, truncated, following, mean, std, total, length)
 
     @torch.no_grad()
@@ -196,7 +196,8 @@ class DeviceRollout(Rollout):
         """Return where time limits cut, and the observations there, encoded as they would have been at that step."""
         truncated, step = by_step["truncated"], torch.arange(len(by_step["truncated"]), device=self.device)[:, None]
         number, every = truncated.cumsum(0), torch.arange(self.batch, device=self.device)
-        at = torch.stack([torch.where(truncated & (number == k + 1), step, -1).amax(0) for k in range(most)])
+        steps = step.expand_as(number)
+        at = torch.stack([steps.masked_fill(~truncated | (number != k + 1), -1).amax(0) for k in range(most)])
         then = at.clamp(min=0)
         return Cuts(at, self._encode(by_step["following"][then, every], by_step["mean"][then], by_step["std"][then]))
 

@@ -39,6 +39,8 @@ class NoWaits(TorchDispatchMode):
         waits = name.startswith(self.WAITING) or name in ("_unique2", "unique_dim", "bincount", "repeat_interleave")
         if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
             waits = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        if name == "where":  # moves a number of Python's to the device, where masked_fill hands it over
+            waits = any(operand.ndim == 0 for operand in args[1:])
         if waits:
             raise AssertionError(f"{name} waits for the device")
         return func(*args, **(kwargs or {}))
@@ -134,7 +136,11 @@ def test_a_rollout_on_the_device_is_the_plain_one(double, env):
 
 def test_what_waits_is_found():
     mask, numbers = torch.tensor([True, False]), torch.ones(2)
-    for waiting in (lambda: numbers[mask], lambda: torch.tensor([1.0]), numbers.nonzero, numbers.sum().item):
+
+    def where():
+        return torch.where(mask, 0.0, numbers)
+
+    for waiting in (lambda: numbers[mask], lambda: torch.tensor([1.0]), numbers.nonzero, numbers.sum().item, where):
         with pytest.raises(AssertionError, match="waits"), NoWaits():
             waiting()
 
