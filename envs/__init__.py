@@ -2,10 +2,10 @@
 
 import gymnasium
 
-from lfcs.envs.encoders import make_encoder
+from lfcs.envs.encoders import encodes_tensors, make_encoder
 from lfcs.envs.vector import Env, described, make_vec
 
-__all__ = ["OURS", "Env", "described", "make_encoder", "make_vec"]
+__all__ = ["OURS", "Env", "described", "encodes_tensors", "make_encoder", "make_vec"]
 
 OURS = {
     "Pong100-v0": "the first 100 decisions of Pong, from four bytes of RAM (extra 'atari')",

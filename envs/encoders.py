@@ -1,7 +1,8 @@
 """Encoders of observations: numbers in, input currents out (float32).
 
 Each has ``size``, ``observe`` (learns running statistics while training), ``encode`` (uses them as they are), its
-compiled form and its state for checkpoints: the protocol of :class:`lfcs.policy.Encoder`.
+compiled form, its form on tensors (``encode_tensor``, for a device) and its state for checkpoints: the protocol of
+:class:`lfcs.policy.Encoder`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
+from torch import Tensor
 
 from lfcs.compiled.act import encode_rows, follow_moments
 from lfcs.config import EncoderConfig
+from lfcs.device_rollout import has_tensor_form
 from lfcs.names import lookup
 from lfcs.pointers import Row
 from lfcs.policy import EncoderLoops, encode_pointer
@@ -95,6 +99,13 @@ class Identity:
         encode_rows(self.encoding.address(), self.constants, self.observed, self.mean, self.m2, _rows(obs), x)
         return x
 
+    def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
+        """Return [..., size] of observations [..., d], in their precision and on their device.
+
+        ``mean``, ``std`` and ``constants`` are as in the compiled form, in double precision.
+        """
+        return obs
+
     def state_dict(self) -> dict[str, Any]:
         """Return the running moments, where there are any."""
         return {"count": float(self.observed[0]), "mean": self.mean, "m2": self.m2} if self.follows else {}
@@ -114,6 +125,10 @@ class Standardised(Identity):
     encoding = standardised
     follows = True
 
+    def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
+        """See :meth:`Identity.encode_tensor`."""
+        return ((obs - mean) / std).clamp(-10.0, 10.0).to(obs.dtype)
+
 
 class Population(Standardised):
     """Gaussian population code: x_ij = exp(-(v_i - c_j)² / 2σ²) with ``cells`` centres c_j evenly over [-1, 1].
@@ -132,7 +147,16 @@ class Population(Standardised):
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
         self.constants = np.concatenate(([config.cells, precision], bounded, (low + high) / 2, (high - low) / 2))
-        self.size *= config.cells
+        self.precision, self.size = precision, self.size * config.cells
+
+    def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
+        """See :meth:`Identity.encode_tensor`; a standardised value beyond ±10 is beyond ±1 when divided by 3 too."""
+        bounded, centre, half = constants[2:].unflatten(0, (3, -1))
+        here = bounded != 0.0
+        v = ((obs - torch.where(here, centre, mean)) / torch.where(here, half, 3.0 * std)).clamp(-1.0, 1.0)
+        cells = torch.linspace(-1.0, 1.0, self.config.cells, dtype=obs.dtype, device=obs.device)
+        away = v.to(obs.dtype)[..., None] - cells
+        return (away * away * -self.precision).exp().flatten(-2)
 
 
 def _rows(obs: np.ndarray) -> np.ndarray:
@@ -146,3 +170,9 @@ ENCODERS = {"identity": Identity, "standardised": Standardised, "population": Po
 def make_encoder(space: gymnasium.spaces.Box, config: EncoderConfig) -> Identity:
     """Return the encoder that the settings name, for the observations of ``space``. Raises UserError on an unknown."""
     return lookup(config.kind, ENCODERS, "encoder")(space, config)
+
+
+def encodes_tensors(config: EncoderConfig) -> bool:
+    """Return whether the encoder that the settings name has a form on tensors. Raises UserError on an unknown one."""
+    made = lookup(config.kind, ENCODERS, "encoder")
+    return isinstance(made, type) and has_tensor_form(made)

@@ -2,8 +2,8 @@
 
 The dynamics are those of :mod:`lfcs.envs.classic`, with equations and sources there, in the precision of the tensors.
 A step never waits for the device: starts of episodes are drawn on it at every step, for every environment, and taken
-where an episode has ended; nothing is looked at from outside. So actions are not checked, and what comes of a bad one,
-NaN too, is for the caller to see.
+where an episode has ended; nothing is looked at from outside, and no number of Python's is copied there, as torch.where
+does with one. So actions are not checked, and what comes of a bad one, NaN too, is for the caller to see.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from lfcs.envs import classic
@@ -55,7 +58,7 @@ def _drive(state: Tensor, push: Tensor, goal: float) -> tuple[Tensor, Tensor]:
     x, v = state.unbind(-1)
     v = (v + push - of.GRAVITY * (3.0 * x).cos()).clamp(-of.TOP, of.TOP)
     x = (x + v).clamp(of.LEFT, of.RIGHT)
-    v = torch.where((x <= of.LEFT) & (v < 0), 0.0, v)
+    v = v.masked_fill((x <= of.LEFT) & (v < 0), 0.0)
     return torch.stack([x, v], -1), (x >= goal) & (v >= 0)
 
 
@@ -158,8 +161,13 @@ class DeviceEnvs:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.reset()
 
-    def reset(self) -> Tensor:
-        """Begin an episode in every environment, going on with the generator; return the observations [B, K]."""
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Begin an episode in every environment; return the observations [B, K].
+
+        The generator begins with ``seed``, or goes on where there is none.
+        """
+        if seed is not None:
+            self.generator.manual_seed(seed)
         self.state = self._draw()
         self.elapsed = torch.zeros(self.num_envs, dtype=torch.int64, device=self.low.device)
         self.obs = self.form.observe(self.state)
@@ -182,6 +190,35 @@ class DeviceEnvs:
         ended = terminated | truncated
         final_obs = self.form.observe(state)
         self.state = torch.where(ended[:, None], self._draw(), state)
-        self.elapsed = torch.where(ended, 0, elapsed)
+        self.elapsed = elapsed.masked_fill(ended, 0)
         self.obs = self.form.observe(self.state)
         return self.obs, reward, terminated, truncated, final_obs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the complete state."""
+        return {"state": self.state, "elapsed": self.elapsed, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore the complete state."""
+        self.state, self.elapsed = saved["state"], saved["elapsed"]
+        self.generator.set_state(saved["generator"])
+        self.obs = self.form.observe(self.state)
+
+
+class DeviceVectorEnv(VectorEnv):
+    """Stands for environments on a device, ``tensors``, which are stepped there and not through gymnasium's methods."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    kind = "device"
+
+    def __init__(self, env_id: str, num_envs: int, device: torch.device | str) -> None:
+        self.tensors = DeviceEnvs(env_id, num_envs, device)
+        self.num_envs = num_envs
+        self.single_observation_space = self.tensors.observation_space
+        self.single_action_space = self.tensors.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def on_host(self, num_envs: int) -> VectorEnv:
+        """Return so many environments of the same task that are stepped by the host."""
+        return classic.CompiledVectorEnv(self.tensors.task, num_envs)

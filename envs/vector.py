@@ -30,7 +30,7 @@ Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: 
 
 Vec = TypeVar("Vec", bound=VectorEnv)
 
-KINDS = "auto", "compiled", "vector", "plain"
+KINDS = "auto", "compiled", "vector", "plain", "device"
 WORTH_WORKERS = 1e-3  # seconds a step of all environments must take before processes pay for their round trip
 
 
@@ -80,15 +80,16 @@ def _checked(envs: Vec) -> Vec:
     return envs
 
 
-def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto") -> VectorEnv:
+def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto", device: str = "cpu") -> VectorEnv:
     """Return ``num_envs`` copies of an environment side by side, in SAME_STEP autoreset mode.
 
     ``env`` is a registered gymnasium id, ``package.module:Id`` whose module registers it when imported, a class of
     environments, or a function that makes one. ``workers`` is the number of processes that step them, 0 for none;
     ``auto`` takes one per core where a step of all environments is slow enough to pay for it. ``kind`` is what steps
-    them: ``compiled`` (:mod:`lfcs.envs.classic`), ``vector`` (:mod:`lfcs.envs.vectorised`), ``plain``, one by one; or
-    ``auto``, which is compiled where that is to be had and no number of workers is asked for, else plain. Results
-    depend neither on the workers nor on whether it is compiled or plain.
+    them: ``compiled`` (:mod:`lfcs.envs.classic`), ``vector`` (:mod:`lfcs.envs.vectorised`), ``plain``, one by one;
+    ``device``, as tensors on ``device`` (:mod:`lfcs.envs.on_device`), which gymnasium's methods do not step; or
+    ``auto``: where no number of workers is asked for, device unless that is the CPU, or compiled, where those are to
+    be had, else plain. Results depend neither on the workers nor on whether it is compiled or plain.
 
     Raises UserError on an unknown id (with the nearest known), a missing extra, observations that are not a Box, a bad
     number of workers, workers that cannot start, or a kind that there is not of this environment.
@@ -98,7 +99,7 @@ def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto") ->
     if kind not in KINDS:
         raise UserError(f"the kind of environments must be one of {', '.join(KINDS)}, got {kind!r}")
     asked = workers.isdecimal() and int(workers) > 0
-    if kind in ("compiled", "vector"):
+    if kind in ("compiled", "vector", "device"):
         if asked:
             raise UserError(f"train.env_kind={kind} steps in this process: it needs train.env_workers=0")
         if not isinstance(env, str):
@@ -106,6 +107,12 @@ def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto") ->
     if kind == "vector":
         _load(str(env))
         return _checked(make_vectorised(_name(str(env)), num_envs))
+    if kind == "device" or (kind == "auto" and not asked and device != "cpu"):
+        found = _on_device(env, num_envs, device)
+        if found is not None:
+            return found
+    if kind == "device":
+        raise UserError(f"there is no form of {env!r} as tensors on a device: use train.env_kind=plain")
     if kind == "compiled" or (kind == "auto" and not asked):
         envs = _compiled(env, num_envs)
         if envs is not None:
@@ -134,6 +141,22 @@ def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
     _load(env)
     task = classic.find(_name(env))
     return classic.CompiledVectorEnv(task, num_envs) if task else None
+
+
+def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
+    """Return environments as tensors on a device, or None where there are none.
+
+    Nor are there of continuous actions: what a head makes of those for an environment, it makes on the host.
+    """
+    if not isinstance(env, str):
+        return None
+    from lfcs.envs import classic, on_device  # here, as workers do without
+
+    _load(env)
+    task = classic.find(_name(env))
+    if task is None or not isinstance(task.action_space, gymnasium.spaces.Discrete):
+        return None
+    return on_device.DeviceVectorEnv(_name(env), num_envs, device)
 
 
 def _worth(env: Env, num_envs: int) -> int:

@@ -165,10 +165,15 @@ def _resume(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from lfcs.study import benchmark, threshold
+    from lfcs.study import benchmark, device, threshold
 
     if args.threads < 1:
         raise UserError(f"--threads must be at least 1, got {args.threads}")
+    if args.device and args.to_threshold:
+        raise UserError("--device and --to-threshold cannot be given together")
+    if args.device:
+        device.run(args.device, args.quick, args.threads, args.out)
+        return
     if args.to_threshold:
         if args.seeds < 1:
             raise UserError(f"--seeds must be at least 1, got {args.seeds}")
@@ -244,7 +249,7 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
-    parser.add_argument("--engine", default="fused", help="fused, or snntorch, its slow witness")
+    parser.add_argument("--engine", default="fused", help="fused, tensor, or snntorch, the slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
     )
@@ -296,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
         "--to-threshold", action="store_true", help="instead: steps and seconds until CartPole is mastered; takes long"
     )
     bench.add_argument("--seeds", type=int, default=5, help="runs of each with --to-threshold (default 5)")
+    bench.add_argument("--device", help="instead: how fast cuda, or cpu, learns with thousands of environments on it")
     watch = command("watch", _watch, "open runs in TensorBoard")
     watch.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
     for what in ("experiments", "agents", "envs"):

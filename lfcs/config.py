@@ -97,9 +97,10 @@ class TrainConfig:
     env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
     env_kind: str = setting(
         "auto",
-        "what steps environments: compiled loops, a vector form of their own, plain one by one, or auto: compiled "
-        "where that is to be had and no number of workers is asked for, else plain",
-        choices=("auto", "compiled", "vector", "plain"),
+        "what steps environments: compiled loops, a vector form of their own, plain one by one, tensors on the device, "
+        "or auto: where no number of workers is asked for, tensors if the device is a GPU, or compiled, where those "
+        "are to be had, else plain",
+        choices=("auto", "compiled", "vector", "plain", "device"),
     )
     threads: int = setting(1, "threads of tensor operations", low=1)
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1)

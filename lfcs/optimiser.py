@@ -36,6 +36,10 @@ class Adam:
             parts = zip(weights, self.first, self.second, strict=True)
             self.flat = [tuple(part.view(-1).numpy() for part in of_one) for of_one in parts]
 
+    def use_tensors(self) -> None:
+        """Step by tensor operations on a CPU too, as on any other device."""
+        self.step = self._step_tensors
+
     def _debias(self) -> tuple[float, float]:
         """Count a step; return 1 - β₁ᵗ and (1 - β₂ᵗ)^-½."""
         self.steps += 1

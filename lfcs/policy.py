@@ -101,7 +101,10 @@ class Policy:
 
     def act(self, obs: np.ndarray, state: NetState, reset: Tensor, greedy: bool = False) -> Acted:
         """Act on observations [B, ...] from a state [B], cleared where ``reset`` [B] is true."""
-        x = self.encode(obs)
+        return self.respond(self.encode(obs), state, reset, greedy)
+
+    def respond(self, x: Tensor, state: NetState, reset: Tensor, greedy: bool = False) -> Acted:
+        """Act on encoded observations [B, D]; see :meth:`act`."""
         seen = self.engine.run(x[None], state, reset[None])
         params = seen.params[0]
         action = self.head.greedy(params) if greedy else self.head.sample(params, self.generator)

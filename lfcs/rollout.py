@@ -61,6 +61,8 @@ class Rollout:
     are logged: restoring is refreshing and replaying them, and works for any environment that its seed determines.
     """
 
+    replays_actions = True  # whether restoring does, so that a checkpoint wants a fresh start of all environments
+
     def __init__(self, envs: gymnasium.vector.VectorEnv, policy: Policy) -> None:
         self.envs, self.policy, self.batch = envs, policy, envs.num_envs
         self.env_steps = 0
@@ -159,7 +161,7 @@ class Rollout:
             "env_steps": self.env_steps,
             "actions": log,
             "observation": self.obs,
-            "episodes": np.array(self.episodes, dtype=np.float64).reshape(-1, 2),
+            "episodes": self._episodes(),
             "generator": self.policy.generator.get_state(),
             "state": self.state.data,
         }
@@ -173,6 +175,13 @@ class Rollout:
         if not np.array_equal(self.obs, saved["observation"]):
             raise UserError("cannot resume: the environments do not repeat themselves when given the same seed")
         self.env_steps = saved["env_steps"]
+        self._restore(saved)
+
+    def _episodes(self) -> np.ndarray:
+        return np.array(self.episodes, dtype=np.float64).reshape(-1, 2)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Restore what all rollouts have: the latest episodes, the generator and the neurons."""
         self.episodes.clear()
         self.episodes.extend((float(r), int(n)) for r, n in saved["episodes"])
         self.policy.generator.set_state(saved["generator"])

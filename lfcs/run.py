@@ -48,11 +48,11 @@ def make_trainer(
 
     Raises UserError on bad settings.
     """
+    device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
+    given = config.train.env_workers, config.train.env_kind, device
     return Trainer(
         config,
-        make_vec=lambda count: envs.make_vec(
-            make_env or config.env, count, config.train.env_workers, config.train.env_kind
-        ),
+        make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given),
         make_encoder=lambda space: envs.make_encoder(space, config.encoder),
         make_agent=agent or find_agent(config.agent),
         callbacks=callbacks,
@@ -266,7 +266,8 @@ def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndar
     device = set_device(config.device, config.train.threads)
     saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
     policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
-    with closing(envs.make_vec(config.env, MAX_BATCH, kind=config.train.env_kind)) as vec:
+    kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
+    with closing(envs.make_vec(config.env, MAX_BATCH, kind=kind)) as vec:
         found = {
             name: play(policy, vec, episodes, seeded, greedy)[0]
             for name, greedy in (("sampled", False), ("greedy", True))

@@ -21,7 +21,8 @@ from lfcs.compiled.evaluation import evaluate
 from lfcs.compiled.learner import CompiledLearner, loops_of
 from lfcs.compiled.rollout import CompiledRollout, has_loops
 from lfcs.config import Config
-from lfcs.engines import CompiledEngine, make_engine
+from lfcs.device_rollout import DeviceRollout
+from lfcs.engines import CompiledEngine, Engine, make_engine
 from lfcs.errors import Diverged, Interrupted, UserError
 from lfcs.learner import Learner, Learns
 from lfcs.network import SpikingNetwork
@@ -72,15 +73,18 @@ class Trainer:
         self.device = set_device(config.device, config.train.threads)
         agent = make_agent(config.rule, config.options)
         with ExitStack() as made:  # whatever fails, no worker stays behind
-            self.eval_envs = make_vec(evaluation.MAX_BATCH)
-            made.callback(self.eval_envs.close)
             self.envs = make_vec(config.train.num_envs)
             made.callback(self.envs.close)
+            self.on_device = hasattr(self.envs, "tensors")
+            host: Any = getattr(self.envs, "on_host", make_vec)  # evaluations are the host's
+            self.eval_envs: gymnasium.vector.VectorEnv = host(evaluation.MAX_BATCH)
+            made.callback(self.eval_envs.close)
             self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
             self.learner = self._make_learner(agent)
+            kind = DeviceRollout if self.on_device else CompiledRollout if self.compiled else Rollout
+            self.rollout: Rollout = kind(self.envs, self.policy)
             made.pop_all()
-        self.rollout = (CompiledRollout if self.compiled else Rollout)(self.envs, self.policy)
         self.columns = [*rollout.METRICS, *evaluation.METRICS, *TIMES, *update.METRICS, *agent.metrics]
         self.columns += [key for callback in self.callbacks for key in callback.metrics]
         self.since_sync = self.before = 0
@@ -99,14 +103,21 @@ class Trainer:
         config, space = self.config, self.envs.single_action_space
         head = agent.head(space)
         network = SpikingNetwork(encoder.size, head.size, config.network, self._generator("weights")).to(self.device)
-        engine, actions = make_engine(config.engine, network), self._generator("actions", self.device)
-        return Policy(network, engine, head, encoder, self.envs.single_observation_space, space, actions)
+        actions = self._generator("actions", self.device)
+        return Policy(network, self._engine(network), head, encoder, self.envs.single_observation_space, space, actions)
+
+    def _engine(self, network: SpikingNetwork) -> Engine:
+        """Return the run's engine; beside environments on a device even a CPU goes the way of all devices."""
+        fused = self.config.engine == "fused"
+        return make_engine("tensor" if self.on_device and fused else self.config.engine, network)
 
     def _make_learner(self, agent: Agent) -> Learns:
         """Return what learns, from the weights of the policy that acts."""
         config, network = self.config, copy.deepcopy(self.reference)
-        engine = agent.engine(network) if agent.engine else make_engine(config.engine, network)
+        engine = agent.engine(network) if agent.engine else self._engine(network)
         shared = Update(config.rule, agent, network, self.head, engine, self._generator("feedback"))
+        if self.on_device:
+            shared.optimiser.use_tensors()
         self.compiled = False
         if config.rule.form == "online":
             return OnlineLearner(shared)
@@ -190,8 +201,12 @@ class Trainer:
                 stack.callback(callback.close)
 
     def refresh(self) -> None:
-        """Start all environments from a seed of this step, so that what a checkpoint must replay stays short."""
-        self.rollout.refresh(stream_seed(self.config.seed, "environments", self.env_steps))
+        """Start all environments from a seed of this step, so that what a checkpoint must replay stays short.
+
+        Does nothing where it need not replay.
+        """
+        if self.rollout.replays_actions:
+            self.rollout.refresh(stream_seed(self.config.seed, "environments", self.env_steps))
 
     def window(self) -> dict[str, float]:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.

@@ -5,12 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lfcs.network import NetState
+
+
+class Cuts(NamedTuple):
+    """Where time limits cut episodes of a window, without the host knowing: up to K times in each environment.
+
+    A time limit of L steps cuts at most once in L steps, so that K = 1 for windows that are no longer.
+    """
+
+    at: Tensor  # [K, B] step of the window, -1 where there is none
+    x: Tensor  # [K, B, D] encoded next observation, before the reset
 
 
 @dataclass
@@ -29,6 +39,7 @@ class Trajectory:
     reset: Tensor  # [T, B] bool, the environment began an episode at this step
     final: dict[int, Tensor]  # t -> [B, D] next observation before any reset; always holds the last step
     state: NetState  # the policy's state before the first step
+    cuts: Cuts | None = None  # truncations that are not in ``final``
     stale: Tensor | None = None  # [T, B] π_ref/π_acting where ``logp_ref`` is no longer that of the policy that acted
 
 
@@ -61,7 +72,8 @@ class Replay:
         self.windows.clear()
         for fields in saved["windows"]:
             state = NetState(fields.pop("state"), fields.pop("neurons"), fields.pop("fields"))
-            self.windows.append(Trajectory(**fields, state=state))
+            cuts = fields.pop("cuts", None)  # older checkpoints have none
+            self.windows.append(Trajectory(**fields, state=state, cuts=cuts and Cuts(*cuts)))
         self.generator.set_state(saved["generator"])
 
 
@@ -70,4 +82,5 @@ def after(traj: Trajectory, steps: int, state: NetState) -> Trajectory:
     fields: dict[str, Any] = {f.name: getattr(traj, f.name) for f in dataclasses.fields(traj)}
     cut = {k: v[steps:] for k, v in fields.items() if isinstance(v, Tensor)}
     final = {t - steps: following for t, following in traj.final.items() if t >= steps}
-    return Trajectory(**fields | cut | {"final": final, "state": state})
+    cuts = traj.cuts and traj.cuts._replace(at=traj.cuts.at - steps)  # below 0 is none of the window's steps
+    return Trajectory(**fields | cut | {"final": final, "cuts": cuts, "state": state})

@@ -14,7 +14,7 @@ from lfcs.engines import Engine, Steps
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.optimiser import Adam
-from lfcs.trajectory import Trajectory
+from lfcs.trajectory import Cuts, Trajectory
 
 METRICS = (
     "train/approx_kl", "train/approx_kl_max", "train/ess", "train/entropy", "train/value_loss",
@@ -22,6 +22,7 @@ METRICS = (
     "train/ratio_max", "train/grad_norm", "train/update_norm", "train/weight_norm", "train/weight_updates",
     "train/learning_rate", "spikes/rate_mean", "spikes/dead_fraction",
 )  # fmt: skip
+SORTED = 2**24  # numbers that torch.quantile takes at most
 
 
 class View(NamedTuple):
@@ -160,6 +161,20 @@ class Update:
             if t in traj.final:
                 state = seen.states.at((t - chunk.stop + 1) * self.ticks - 1)
                 out[t - chunk.start] = self.engine.run(traj.final[t][None], state, no_reset).value[0]
+        return out if traj.cuts is None else self._at_cuts(traj.cuts, chunk, seen, out)
+
+    def _at_cuts(self, cuts: Cuts, chunk: slice, seen: Steps, out: Tensor) -> Tensor:
+        """Return values [S, B] with V of the next observation at truncations: all environments, each at its own step.
+
+        So the number of cuts, which only the device knows, does not matter.
+        """
+        steps, data = len(seen.value), seen.states.data
+        for at, x in zip(cuts.at - chunk.start, cuts.x, strict=True):
+            tick = len(data) - 1 + (at.clamp(0, steps - 1) - steps + 1) * self.ticks
+            state = data.gather(0, tick[None, :, None].expand(1, *data.shape[1:]))[0]
+            value = self.engine.run(x[None], seen.states.with_data(state), torch.zeros_like(at[None], dtype=torch.bool))
+            here = at == torch.arange(steps, device=at.device)[:, None]
+            out = torch.where(here, value.value[0], out)
         return out
 
     def metrics(self, record: Record) -> dict[str, float]:
@@ -172,7 +187,8 @@ class Update:
         readout weights, ``grad_norm`` the mean norm of a gradient before clipping.
         """
         rho, target, error = record.rho, record.target, record.target - record.value
-        quantiles = torch.quantile(rho.flatten(), torch.tensor([0.05, 0.95], dtype=rho.dtype, device=rho.device))
+        shares = torch.tensor([0.05, 0.95], dtype=rho.dtype, device=rho.device)
+        quantiles = torch.quantile(rho.flatten()[:: -(-rho.numel() // SORTED)], shares)
         rate = record.rate.mean(0)
         out = {
             "train/approx_kl": kl_estimate(rho),
@@ -192,8 +208,9 @@ class Update:
             "spikes/rate_mean": rate.mean(),
             "spikes/dead_fraction": (rate == 0).double().mean(),
         }
-        out = {k: float(v) for k, v in (out | self.agent.measure(rho)).items()}
-        return out | {
+        out |= self.agent.measure(rho)
+        found = torch.stack([value.double() for value in out.values()]).tolist()  # all in one wait
+        return dict(zip(out, found, strict=True)) | {
             "train/weight_updates": float(self.optimiser.steps),
             "train/learning_rate": self.learning_rates[1],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from test_learner import small_trainer
 from torch.testing import assert_close
 
+from lfcs import run
+from lfcs.device_rollout import DeviceRollout
 from lfcs.engines import ENGINES, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
 from lfcs.errors import UserError
 from lfcs.network import NetState
@@ -198,3 +201,27 @@ def test_cuda_has_the_same_numbers_and_does_not_wait(double, form):
     for name in ("hidden", "readout"):
         assert_close(*(getattr(t.learner.update.network, name).cpu() for t in (on_cuda, on_cpu)), **EXACT)
     on_cuda.window()  # acting as well
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1"])
+def test_cuda_acts_and_learns_without_waiting(tmp_path, env):
+    """End to end, environments too; then a whole run, which is evaluated, cut and resumed."""
+    trainer = small_trainer(env, device="cuda", train__num_envs=64)
+    assert isinstance(trainer.rollout, DeviceRollout)
+    trainer.window()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        traj = trainer.rollout.collect(12)
+        record = trainer.learner.learn(traj, 1.0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert traj.x.is_cuda and torch.isfinite(traj.bootstrap).all()
+    assert all(map(math.isfinite, trainer.learner.update.metrics(record).values()))
+    few = {"num_envs": 64, "final_episodes": 2, "eval_episodes": 2, "checkpoint_every": 1}
+    given = {"device": "cuda", "steps": 64 * 30, "train": few, "rule": {"window": 10, "tau_s": 10}}
+    whole = run.train(env, run_dir=tmp_path / "whole", **given)
+    assert whole.summary["env_steps"] == 64 * 30 and math.isfinite(whole.summary["mean_return"])
+    (tmp_path / "whole" / "summary.json").unlink()
+    sorted((tmp_path / "whole" / "checkpoints").glob("step_*.npz"))[-1].unlink()
+    assert run.resume(tmp_path / "whole").summary["mean_return"] == whole.summary["mean_return"]

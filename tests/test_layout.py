@@ -20,7 +20,7 @@ FLOORS = [
     {"lfcs.rollout"},
     {"lfcs.evaluation", "lfcs.agent", "lfcs.callbacks"},
     {"lfcs.update", "lfcs.monitor", "lfcs.recorder", "lfcs.verdict"},
-    {"lfcs.learner", "lfcs.online", "lfcs.compiled"},
+    {"lfcs.learner", "lfcs.online", "lfcs.compiled", "lfcs.device_rollout"},
     {"lfcs.trainer"},
     {"lfcs.agents", "lfcs.envs", "lfcs.experiments"},
     {"lfcs.configure", "lfcs.run", "lfcs.catalogue"},

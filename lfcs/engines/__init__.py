@@ -23,7 +23,11 @@ def make_fused(network: SpikingNetwork) -> Engine:
     return CompiledEngine(network) if compiled else TensorEngine(network)
 
 
-ENGINES: dict[str, Callable[[SpikingNetwork], Engine]] = {"fused": make_fused, "snntorch": SnntorchEngine}
+ENGINES: dict[str, Callable[[SpikingNetwork], Engine]] = {
+    "fused": make_fused,
+    "tensor": TensorEngine,
+    "snntorch": SnntorchEngine,
+}
 
 
 def make_engine(name: str, network: SpikingNetwork) -> Engine:

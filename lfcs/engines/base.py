@@ -75,22 +75,13 @@ class TickwiseEngine(ABC):
         self.network, self.ticks = network, network.config.ticks
 
     @abstractmethod
-    def tick(self, x: Tensor, state: NetState) -> NetState:
-        """Return the state one tick later, with input ``x`` [B, D]."""
-
-    @torch.no_grad()
     def run(
         self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
     ) -> Steps:
         """See :meth:`Engine.run`."""
-        states = []
-        self.network.check(x, reset, state)
-        for x_t, reset_t in zip(x, reset, strict=True):
-            state = state.cleared(reset_t)
-            for _ in range(self.ticks):
-                state = self.tick(x_t, state)
-                states.append(state.data)
-        by_tick = state.with_data(torch.stack(states, out=out))
+
+    def steps(self, by_tick: NetState) -> Steps:
+        """Return the states [T, B] by tick with what is read at each step's last."""
         return Steps(by_tick, *self.read(by_tick.at(slice(self.ticks - 1, None, self.ticks))))
 
     @abstractmethod
