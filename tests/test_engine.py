@@ -121,12 +121,16 @@ def test_whole_updates_are_the_same(options, seed):
         own = {k: v for k, v in options.items() if k != "agent"} | options["agent"]
         trainers = [small_trainer(seed=seed, engine=name, **own) for name in ENGINES]
         metrics = [[t.window() for _ in range(3)] for t in trainers]
-        for a, b in zip(*metrics, strict=True):
-            assert a.keys() == b.keys()
-            assert all(a[k] == pytest.approx(b[k], rel=1e-8, abs=1e-10, nan_ok=True) for k in a)
+        for a, *others in zip(*metrics, strict=True):
+            for b in others:
+                assert a.keys() == b.keys()
+                assert all(a[k] == pytest.approx(b[k], rel=1e-8, abs=1e-10, nan_ok=True) for k in a)
         for name in ("hidden", "readout"):
-            assert_close(*(getattr(t.learner.update.network, name) for t in trainers), **EXACT)
-            assert_close(*(getattr(t.reference, name) for t in trainers), **EXACT)
+            first, *others = trainers
+            for other in others:
+                ours, theirs = first.learner.update.network, other.learner.update.network
+                assert_close(getattr(ours, name), getattr(theirs, name), **EXACT)
+                assert_close(getattr(first.reference, name), getattr(other.reference, name), **EXACT)
     finally:
         torch.set_default_dtype(torch.float32)
 
