@@ -25,7 +25,7 @@ from lfcs.rollout import Rollout
 ON = {"train__env_kind": "device", "train__num_envs": 6}
 WAITS = "item", "__bool__", "__int__", "__float__", "__index__", "tolist", "nonzero", "cpu", "numpy"
 gymnasium.register(
-    "BriefCartPole-v0", entry_point="gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=5
+    "FiveStepCartPole-v0", entry_point="gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=5
 )
 
 
@@ -100,7 +100,7 @@ def test_an_encoder_that_changes_what_is_encoded_has_no_form_on_tensors():
     assert not has_tensor_form(int)
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "BriefCartPole-v0", "MountainCar-v0"])
+@pytest.mark.parametrize("env", ["CartPole-v1", "FiveStepCartPole-v0", "MountainCar-v0"])
 def test_a_rollout_on_the_device_is_the_plain_one(double, env):
     """The same trajectory, metrics and values of what was cut, over windows longer than a time limit and across it."""
     config = {"rule__window": 12, "rule__tau_s": 12, **ON}
@@ -130,7 +130,7 @@ def test_a_rollout_on_the_device_is_the_plain_one(double, env):
         assert_close(seen[0].bootstrap[ends], found.bootstrap[ends], rtol=0, atol=1e-6)
         assert ours.metrics() == pytest.approx(plain.metrics()) and ours.env_steps == plain.env_steps
         assert expected.truncated.any() or env == "CartPole-v1" or (env == "MountainCar-v0" and count != 1)
-    if env == "BriefCartPole-v0":
+    if env == "FiveStepCartPole-v0":
         assert found.cuts.at.shape == (3, 6) and (found.cuts.at[0] >= 0).all()
 
 
@@ -145,7 +145,7 @@ def test_what_waits_is_found():
             waiting()
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "BriefCartPole-v0", "Acrobot-v1"])
+@pytest.mark.parametrize("env", ["CartPole-v1", "FiveStepCartPole-v0", "Acrobot-v1"])
 @pytest.mark.parametrize(
     "agent,form", [("lf-cs", "window"), ("lf-cs", "online"), ("v-trace", "window"), ("acer", "window")]
 )
@@ -175,7 +175,7 @@ def test_nothing_waits_within_a_window(monkeypatch, env, agent, form):
 
 def test_an_update_is_that_of_the_plain_learner(double):
     """From one trajectory, of cuts as tensors or by step: the same weights."""
-    trainers = [small_trainer("BriefCartPole-v0", **ON) for _ in range(2)]
+    trainers = [small_trainer("FiveStepCartPole-v0", **ON) for _ in range(2)]
     traj = trainers[0].rollout.collect(12)
     final = dict(traj.final)
     for at, x in zip(traj.cuts.at, traj.cuts.x, strict=True):
