@@ -42,6 +42,6 @@ def test_the_benchmark_of_a_device(tmp_path, capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_the_benchmark_of_no_device_is_one_line(capsys):
     assert cli.main(["bench", "--device", "cuda"]) == 1
-    assert capsys.readouterr().err == "error: device cuda: this machine has no usable CUDA device\n"
+    assert capsys.readouterr().err == "lfcs: error: device cuda: this machine has no usable CUDA device\n"
     assert cli.main(["bench", "--device", "cpu", "--to-threshold"]) == 1
     assert "cannot be given together" in capsys.readouterr().err
