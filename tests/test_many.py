@@ -200,7 +200,14 @@ def gone(group, seconds=60):
 
 @pytest.mark.parametrize("way", ["the terminal's", "a signal to the first", "killed"])
 def test_stopping_leaves_checkpoints_and_no_process_and_the_same_command_goes_on(capsys, tmp_path, start, way):
-    longer = ["--steps", "30000", *QUICK[2:], "train.eval_every=100000", "train.checkpoint_every=100000"]
+    longer = [
+        "--steps",
+        "2000",
+        *QUICK[2:],
+        "rule.replays=1500",
+        "train.eval_every=100000",
+        "train.checkpoint_every=100000",
+    ]
     argv = ["train", "toys:Guess-v0", "--seeds", "0..2", "--jobs", "2", "--run-dir", str(tmp_path), *longer]
     files = [tmp_path / f"lf-cs_seed{seed}/metrics.csv" for seed in (0, 1)]
     process = start(argv)
