@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lfcs import pointers
 from lfcs.config import NetworkConfig
 from lfcs.heads import CategoricalHead
 from lfcs.network import SpikingNetwork
 
 torch.set_num_threads(1)
+
+
+pointers.SLOW = float("inf")  # whichever test comes first would be told that loops are compiled
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_learner import small_trainer
 from torch.testing import assert_close
 
-from lfcs import kernels
+from lfcs import kernels, pointers
 from lfcs.compiled.team import shares
 
 
@@ -62,3 +62,11 @@ def test_the_same_numbers_for_any_number_of_threads(chosen):
         for one, two in zip(found[0], other, strict=True):
             assert_close(one, two, rtol=0, atol=0)
     torch.set_num_threads(1)
+
+
+def test_compiling_is_announced_once(capsys, monkeypatch):
+    monkeypatch.setattr(pointers, "SLOW", 0.0)
+    pointers.compiling.cache_clear()
+    for _ in range(2):
+        pointers.pointer(lambda f: f(f))(lambda x: x + x).of("float64")
+    assert capsys.readouterr().err == "compiling loops for this machine, once: about half a minute\n"
