@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,7 @@ def any_strides(kind: Any) -> Any:
     return types.Array(kind, 2, "A")
 
 
+ONE_AT_A_TIME = threading.RLock()  # runs may begin in several threads
 SLOW = 1.0  # seconds that only compiling takes, not what is found in the cache
 
 
@@ -69,12 +71,13 @@ class Pointer:
         return self._compiled(returns(*map(numba.typeof, arguments)))
 
     def _compiled(self, signature: Any) -> Any:
-        if signature not in self.made:
-            begun = time.perf_counter()
-            self.made[signature] = numba.cfunc(signature, cache=True, error_model="numpy")(self.function)
-            if time.perf_counter() - begun > SLOW:
-                compiling()
-        return self.made[signature]
+        with ONE_AT_A_TIME:
+            if signature not in self.made:
+                begun = time.perf_counter()
+                self.made[signature] = numba.cfunc(signature, cache=True, error_model="numpy")(self.function)
+                if time.perf_counter() - begun > SLOW:
+                    compiling()
+            return self.made[signature]
 
 
 def pointer(signature: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Pointer]:
