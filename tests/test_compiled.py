@@ -456,7 +456,7 @@ def test_compiled_errors_are_the_rules(rule, seed, scale, spread):
     params, params_ref = spread * torch.randn(2, steps, size, generator=g, dtype=torch.float64)
     advantage, raw, noise = torch.randn(3, steps, generator=g, dtype=torch.float64)
     rho, stale = noise.exp(), torch.randn(steps, generator=g, dtype=torch.float64).exp()
-    advantage[:2] = 0.0
+    advantage[:2], rho[2:6] = 0.0, 1.05  # some where a mask is open, whatever is drawn
     action = torch.randint(ACTIONS, (steps,), generator=g)
     for older in (None, stale) if name == "lf-cs" else (None,):
         got, wanted = both_errors(agent, params, params_ref, action, rho, advantage, raw, scale, older)

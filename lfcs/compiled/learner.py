@@ -13,10 +13,10 @@ from torch import Tensor
 from lfcs.agent import Agent, Loops
 from lfcs.compiled import learn
 from lfcs.compiled.team import Share, shares, together
-from lfcs.engines import CompiledEngine
+from lfcs.engines import CompiledEngine, Engine
 from lfcs.learner import Learner
-from lfcs.trajectory import Trajectory
-from lfcs.update import Record, View
+from lfcs.trajectory import Replay, Trajectory
+from lfcs.update import Record, Update, View
 
 BLOCK = 256  # environments x ticks of a gradient that are worked on at a time, to stay in the cache
 KEPT = 8  # chunks of states for which there is room before the latest are moved to the front
@@ -42,6 +42,11 @@ class CompiledLearner(Learner):
     room: learn.Room | None = None
     parts: learn.Parts | None = None
     pool: ThreadPoolExecutor | None = None
+    threads = 0
+
+    def __init__(self, update: Update, reference: Engine, replay: Replay | None = None, burn_in: int = 0) -> None:
+        super().__init__(update, reference, replay, burn_in)
+        self.teams: dict[int, list[Share]] = {}
 
     def _passes(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
         """See :meth:`lfcs.learner.Learner._passes`."""
@@ -102,13 +107,18 @@ class CompiledLearner(Learner):
         return largest
 
     def _team(self, window: learn.Experience) -> list[Share]:
-        """Return the shares of as many threads as tensor operations have, with a pool for all but the first."""
-        threads, batch = torch.get_num_threads(), window.reward.shape[1]
-        neurons = self.update.network.config.neurons
-        team = shares(threads, batch, len(self.update.network.hidden) - neurons, neurons)
-        if len(team) > 1 and self.pool is None:
-            self.pool = ThreadPoolExecutor(len(team) - 1, "lfcs")
-        return team
+        """Return the shares of as many threads as tensor operations had at first, with a pool for all but one.
+
+        Other runs in this process may change that number later; a share without a thread would be waited for for ever.
+        """
+        batch, neurons = window.reward.shape[1], self.update.network.config.neurons
+        if batch not in self.teams:
+            inputs = len(self.update.network.hidden) - neurons
+            self.threads = self.threads or torch.get_num_threads()
+            self.teams[batch] = shares(self.threads, batch, inputs, neurons)
+        if self.threads > 1 and self.pool is None:
+            self.pool = ThreadPoolExecutor(self.threads - 1, "lfcs")
+        return self.teams[batch]
 
     def _room(self, window: learn.Experience, neurons: learn.Neurons) -> learn.Room:
         """Return memory for passes over a window, kept from call to call."""
