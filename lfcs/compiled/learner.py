@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lfcs.agent import Agent, Loops
-from lfcs.compiled import learn
+from lfcs.compiled import forms, learn
 from lfcs.compiled.team import Share, shares, together
 from lfcs.engines import CompiledEngine, Engine
 from lfcs.learner import Learner
@@ -39,8 +39,8 @@ def loops_of(agent: Agent) -> Loops | None:
 class CompiledLearner(Learner):
     """Goes over windows as :class:`lfcs.learner.Learner` does, all passes over a window in one compiled call."""
 
-    room: learn.Room | None = None
-    parts: learn.Parts | None = None
+    room: forms.Room | None = None
+    parts: forms.Parts | None = None
     pool: ThreadPoolExecutor | None = None
     threads = 0
 
@@ -83,16 +83,16 @@ class CompiledLearner(Learner):
             "clip and Adam": lambda: learn.timed_ascent(parts, neurons, rule, learned, room, share),
         }
 
-    def _seen(self, traj: Trajectory, view: View) -> learn.Seen:
+    def _seen(self, traj: Trajectory, view: View) -> forms.Seen:
         """Return arrays for what a pass sees, which begin with a view of the window."""
         value, bootstrap, rho = (part.numpy().copy() for part in view)
         kind, chunks, network = value.dtype, -(-len(value) // self.rule.tau_f), self.update.network
         entropy, advantage, raw, target = np.empty((4, *value.shape), kind)
         rate, norm = np.zeros((chunks, network.config.neurons), kind), np.zeros(chunks, kind)
         readout = np.empty(network.readout.shape, kind)
-        return learn.Seen(value, bootstrap, rho, entropy, advantage, raw, target, rate, norm, readout)
+        return forms.Seen(value, bootstrap, rho, entropy, advantage, raw, target, rate, norm, readout)
 
-    def _run(self, passes: int, learns: bool, traj: Trajectory, seen: learn.Seen) -> float:
+    def _run(self, passes: int, learns: bool, traj: Trajectory, seen: forms.Seen) -> float:
         neurons, rule, learned = self._numbers()
         start, window = traj.state.data.numpy(), experience(traj, neurons.ticks)
         given = window, neurons, rule, learned, seen, self._room(window, neurons)
@@ -106,7 +106,7 @@ class CompiledLearner(Learner):
         self.update.optimiser.steps = int(learned.steps[0])
         return largest
 
-    def _team(self, window: learn.Experience) -> list[Share]:
+    def _team(self, window: forms.Experience) -> list[Share]:
         """Return the shares of as many threads as tensor operations had at first, with a pool for all but one.
 
         Other runs in this process may change that number later; a share without a thread would be waited for for ever.
@@ -120,7 +120,7 @@ class CompiledLearner(Learner):
             self.pool = ThreadPoolExecutor(self.threads - 1, "lfcs")
         return self.teams[batch]
 
-    def _room(self, window: learn.Experience, neurons: learn.Neurons) -> learn.Room:
+    def _room(self, window: forms.Experience, neurons: forms.Neurons) -> forms.Room:
         """Return memory for passes over a window, kept from call to call."""
         batch, n, kind = window.reward.shape[1], len(self.update.firing_rate), window.x.dtype
         ticks = min(self.rule.tau_f, len(window.reward)) * neurons.ticks
@@ -130,7 +130,7 @@ class CompiledLearner(Learner):
             rows = np.empty((total, batch, (neurons.fields + 1) * n), kind)
             network, sources = self.update.network, len(self.update.network.hidden)
             out, error = np.empty((2, ticks // neurons.ticks, batch, len(network.readout)), kind)
-            self.room = learn.Room(
+            self.room = forms.Room(
                 rows=rows, fired=np.empty((total, batch, n), np.int32), counts=np.empty((total, batch), np.int64),
                 credit=np.empty((block, batch, n), kind), hidden=np.empty(network.hidden.shape, kind),
                 readout=np.empty(network.readout.shape, kind), out=out, error=error,
@@ -139,18 +139,18 @@ class CompiledLearner(Learner):
             )  # fmt: skip
         return self.room
 
-    def _numbers(self) -> tuple[learn.Neurons, learn.Rule, learn.Learned]:
+    def _numbers(self) -> tuple[forms.Neurons, forms.Rule, forms.Learned]:
         """Return what the compiled loops need of neurons, rule and weights; the arrays are those of the update."""
         update, rule, engine = self.update, self.rule, self.update.engine
         assert isinstance(engine, CompiledEngine)
         loops, optimiser = loops_of(self.agent), update.optimiser
         assert loops is not None and update.head.loops is not None
-        neurons = learn.Neurons(
+        neurons = forms.Neurons(
             int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay,
             engine.kappa, engine.update, engine.ticks, engine.kernels,
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
-        numbers = learn.Rule(
+        numbers = forms.Rule(
             judge=update.head.loops.judge.address(), weight=loops.weight.address(), error=loops.error.address(),
             constants=np.array(loops.constants, np.float64), rho_bar=rho_bar, c_bar=c_bar, tau_f=rule.tau_f,
             tail=rule.tail, gamma=rule.gamma, lam=rule.lam, normalise=rule.normalise, entropy=update.entropy_bonus,
@@ -160,7 +160,7 @@ class CompiledLearner(Learner):
         (first_hidden, first_readout), (second_hidden, second_readout) = (
             [part.numpy() for part in moments] for moments in (optimiser.first, optimiser.second)
         )
-        learned = learn.Learned(
+        learned = forms.Learned(
             hidden=engine.hidden, readout=engine.readout, first_hidden=first_hidden, first_readout=first_readout,
             second_hidden=second_hidden, second_readout=second_readout, firing_rate=update.firing_rate.numpy(),
             feedback=update.random_feedback.numpy()[: None if rule.feedback == "random" else 0],
@@ -170,7 +170,7 @@ class CompiledLearner(Learner):
         return neurons, numbers, learned
 
 
-def experience(traj: Trajectory, ticks: int) -> learn.Experience:
+def experience(traj: Trajectory, ticks: int) -> forms.Experience:
     """Return a window as the compiled loops take it."""
     steps, batch = traj.reward.shape
     by_tick = np.zeros((steps * ticks, batch), bool)
@@ -179,7 +179,7 @@ def experience(traj: Trajectory, ticks: int) -> learn.Experience:
     for i, (t, following) in enumerate(traj.final.items()):
         final[i], at[t] = following.numpy(), i
     x = traj.x.contiguous().numpy()
-    return learn.Experience(
+    return forms.Experience(
         x=x, columns=np.ascontiguousarray(x.reshape(steps * batch, -1).T),
         action=np.ascontiguousarray(traj.action.numpy().reshape(steps, batch, -1), np.float64),
         params=_array(traj.params), logp_ref=_array(traj.logp_ref), reward=_array(traj.reward),
