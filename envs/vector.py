@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import multiprocessing
-import os
 import pickle
 import signal
 import time
@@ -24,7 +23,7 @@ from gymnasium.vector.utils import batch_space
 from lfcs.envs.vectorised import make_vectorised
 from lfcs.errors import UserError, nearest
 from lfcs.names import import_module
-from lfcs.spawn import main_not_run_again
+from lfcs.spawn import cores, main_not_run_again
 
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
 
@@ -161,9 +160,8 @@ def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
 
 def _worth(env: Env, num_envs: int) -> int:
     """Return the number of workers that pay: one per core of ours, or none."""
-    # where the system can say so, the cores that this process may use rather than all
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if cores > 1 and _seconds_per_step(env) * num_envs > WORTH_WORKERS else 0
+    number = cores()
+    return number if number > 1 and _seconds_per_step(env) * num_envs > WORTH_WORKERS else 0
 
 
 def _seconds_per_step(env: Env, steps: int = 20) -> float:

@@ -21,6 +21,7 @@ from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, borrowed, fun
 from lfcs.tiles import ACROSS, BYTES, MASK, ROWS, SHORT, add_short, add_tile, add_vector, lowest, nonzero_mask
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
+alone: Any = numba.njit(cache=True, error_model="numpy", nogil=True)  # while other threads go on
 # of functions that Python does not call: half the time to compile
 inner: Any = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

@@ -1,7 +1,8 @@
-"""Processes that are started afresh, without running the user's script again."""
+"""Processes that are started afresh, without running the user's script again, and cores for them."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,11 @@ from threading import RLock
 from typing import Any
 
 LOCK = RLock()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use: of all where the system can't say it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 
 from lfcs.compiled.tasks import step_one
 from lfcs.heads.base import draw_at, judge_at
-from lfcs.kernels import advance_at, compiled, copy, fill, follow_trace, inner, tick_at
+from lfcs.kernels import advance_at, alone, compiled, copy, fill, follow_trace, inner, tick_at
 from lfcs.policy import encode_at
 
 Array = np.ndarray
@@ -56,6 +56,13 @@ class Memory(NamedTuple):
     reset: Array  # [1, B] bool, whether the coming step begins an episode
     fired: Array  # [2, B, N]
     counts: Array  # [2, B]
+
+    def of(self, which: Array) -> Memory:
+        """Return that of some of the environments, where nothing is learned: ``which`` [B] bool."""
+        rows, out, reset, fired, counts = (
+            np.ascontiguousarray(part[:, which]) for part in (self.rows, self.out, self.reset, self.fired, self.counts)
+        )
+        return Memory(rows, self.trace, out, reset, fired, counts)
 
 
 class Lived(NamedTuple):
@@ -226,20 +233,24 @@ def look_beyond(t, every, at, senses, mind, memory, tasks, lived):
             beyond(t, b, x[0], mind, memory, lived)
 
 
-@compiled
-def play(first, senses, mind, memory, tasks, uniform, reward, ended):
-    """Act for T steps without learning; write rewards [T, B] and ends [T, B]. See :func:`act`."""
-    steps, batch = reward.shape
-    sources, n = mind.hidden.shape
+@alone
+def play(first, senses, mind, memory, tasks, uniform, running, total, length):
+    """Act for T steps without learning; ``uniform`` [T, B, U]. See :func:`act`.
+
+    An environment is ``running`` [B] until its episode ends; its return [B] and length [B] go on until then.
+    """
+    batch, (sources, n) = len(running), mind.hidden.shape
     obs, x = np.empty((batch, tasks.obs.shape[1])), np.empty((1, batch, sources - 1 - n), mind.hidden.dtype)
     action, nothing, none = np.empty((batch, tasks.action.shape[1])), np.empty((0, 0), x.dtype), np.empty(0, x.dtype)
-    for t in range(steps):
+    for t in range(len(uniform)):
         copy(tasks.obs.reshape(-1), obs.reshape(-1))
         sense(0, senses, obs, x)
         decide(x, uniform[t], mind, memory, False, action, nothing, none, none)
         for b in range(batch):
             for i in range(tasks.action.shape[1]):
                 tasks.action[b, i] = action[b, i] + first
-            ended[t, b] = step_one(tasks, b)
-            memory.reset[0, b] = ended[t, b]
-            reward[t, b] = tasks.outcome[b, 0]
+            memory.reset[0, b] = step_one(tasks, b)
+            if running[b]:
+                total[b] += tasks.outcome[b, 0]
+                length[b] += 1
+                running[b] = not memory.reset[0, b]

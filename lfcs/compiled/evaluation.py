@@ -6,6 +6,7 @@ are played side by side, nor on what steps them.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium
@@ -19,9 +20,11 @@ from lfcs.engines import CompiledEngine
 from lfcs.evaluation import Watch
 from lfcs.policy import Policy
 from lfcs.rollout import check_finite
+from lfcs.spawn import cores
 
 BLOCK = 32  # steps in a call; what has ended by then is left out of the next
 MANY = 256  # episodes side by side
+FEW = 8  # episodes of a thread at least: with fewer, each reads all weights for next to nothing
 
 Outcome = tuple[np.ndarray, np.ndarray]
 
@@ -41,19 +44,31 @@ def evaluate(
     if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
         return evaluation.evaluate(policy.seeded(seed), envs, episodes, seed, greedy, watch)
     senses, batch = senses_of(policy.encoder, False), envs.num_envs
-    compiled: Any = envs if watch is None and senses is not None and is_compiled(envs) else None
-    found: list[Outcome] = []
-    done = 0
-    while done < episodes:
-        count = min(episodes - done, MANY) if compiled else batch
-        noise = Noise(policy, seed + done, count, greedy)
-        if compiled:
-            found.append(side_by_side(policy, senses, compiled.like(count), seed + done, noise))
-        else:
-            found.append(by_steps(policy, envs, seed + done, noise, watch))
-        done += count
+    if watch is None and senses is not None and is_compiled(envs):
+        found = on_every_core(policy, senses, envs, episodes, seed, greedy)
+    else:
+        found = [
+            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), watch)
+            for done in range(0, episodes, batch)
+        ]
     returns, lengths = (np.concatenate(part)[:episodes] for part in zip(*found, strict=True))
     return returns, lengths
+
+
+def on_every_core(policy: Policy, senses: Any, envs: Any, episodes: int, seed: int, greedy: bool) -> list[Outcome]:
+    """Return what the episodes in compiled environments gave, divided over the cores that this process may use.
+
+    Threads do not wait for each other, so that they cost nothing where cores are busy.
+    """
+    parts = max(1, min(cores(), episodes // FEW), -(-episodes // MANY))
+    bounds = [episodes * k // parts for k in range(parts + 1)]
+
+    def play(first: int, last: int) -> Outcome:
+        noise = Noise(policy, seed + first, last - first, greedy)
+        return side_by_side(policy, senses, envs.like(last - first), seed + first, noise)
+
+    with ThreadPoolExecutor(min(parts, cores()), "lfcs-evaluation") as pool:
+        return list(pool.map(play, bounds[:-1], bounds[1:]))
 
 
 class Noise:
@@ -80,26 +95,15 @@ def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise
     envs.reset(seed=seed)
     envs.ready(BLOCK)
     tasks: Tasks = envs.tasks()
-    total, length, running = np.zeros(batch), np.zeros(batch, np.int64), np.arange(batch)
-    while len(running):
-        reward, ended = np.empty((BLOCK, len(running))), np.empty((BLOCK, len(running)), bool)
+    total, length, which = np.zeros(batch), np.zeros(batch, np.int64), np.arange(batch)
+    while len(which):
+        alive, more, steps = np.ones(len(which), bool), np.zeros(len(which)), np.zeros(len(which), np.int64)
         tasks.used[:] = 0  # what follows an end is not counted: any start will do
-        act.play(first, senses, mind, memory, tasks, noise.block(running), reward, ended)
-        alive = np.ones(len(running), bool)
-        for t in range(BLOCK):
-            total[running] += np.where(alive, reward[t], 0.0)
-            length[running] += alive
-            alive &= ~ended[t]
-        running = running[alive]
-        arrays: dict[str, Any] = {
-            name: part[alive] for name, part in tasks._asdict().items() if isinstance(part, np.ndarray)
-        }
-        tasks = tasks._replace(**arrays)
-        memory = memory._replace(
-            rows=np.ascontiguousarray(memory.rows[:, alive]), out=np.ascontiguousarray(memory.out[:, alive]),
-            reset=np.ascontiguousarray(memory.reset[:, alive]), fired=np.ascontiguousarray(memory.fired[:, alive]),
-            counts=np.ascontiguousarray(memory.counts[:, alive]),
-        )  # fmt: skip
+        act.play(first, senses, mind, memory, tasks, noise.block(which), alive, more, steps)
+        total[which] += more
+        length[which] += steps
+        if not alive.all():
+            which, tasks, memory = which[alive], tasks.of(alive), memory.of(alive)
     return total, length
 
 

@@ -8,9 +8,7 @@ numbers that are rounded to the network's where it rounds them too: so the ratio
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 
@@ -19,11 +17,8 @@ from lfcs.compiled.forms import Experience, Learned, Neurons, Parts, Room, Rule,
 from lfcs.compiled.gradient import ascend, gradient
 from lfcs.compiled.team import Share, meet
 from lfcs.heads.base import judge_at
-from lfcs.kernels import advance_at, compiled, copy, follow_trace, inner, tick_at
+from lfcs.kernels import advance_at, alone, compiled, copy, follow_trace, inner, tick_at
 from lfcs.pointers import borrowed
-
-# a thread that learns does not keep others from running Python
-alone: Any = numba.njit(cache=True, error_model="numpy", nogil=True)
 
 
 @alone

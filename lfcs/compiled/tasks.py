@@ -40,6 +40,13 @@ class Tasks(NamedTuple):
     final_obs: np.ndarray  # [B, K] float32, where an episode ended
     outcome: np.ndarray  # [B, 3] reward, terminated, truncated
 
+    def of(self, which: np.ndarray) -> Tasks:
+        """Return some of the environments: ``which`` [B] bool."""
+        return Tasks(
+            self.step, self.observe, self.state[which], self.action[which], self.elapsed[which], self.limit,
+            self.starts[which], self.used[which], self.obs[which], self.final_obs[which], self.outcome[which],
+        )  # fmt: skip
+
 
 @inner
 def begin_one(tasks, b):

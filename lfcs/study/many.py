@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections import deque
@@ -21,7 +20,7 @@ import numpy as np
 from lfcs.config import Config
 from lfcs.errors import Diverged, Interrupted, UserError
 from lfcs.run import read_summary
-from lfcs.spawn import main_not_run_again
+from lfcs.spawn import cores, main_not_run_again
 from lfcs.study.jobs import check_number, finish, is_begun
 from lfcs.study.stats import bootstrap_interval, iqm
 from lfcs.study.values import file_name
@@ -137,11 +136,6 @@ class Processes:
         if not self.stopping:
             print("stopping: every run ends its window; press Ctrl-C again to stop at once", file=sys.stderr)
         self.stopping = True
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fitting(jobs: int | None, threads: int) -> int:
