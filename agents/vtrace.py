@@ -37,7 +37,12 @@ class VTrace(Agent):
     def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
         """Return V-trace advantages and targets."""
         rule, own = self.rule, self.options
-        return rules.vtrace(reward, value, v_next, ends, rho, rule.gamma, rule.lam, own.rho_bar, own.c_bar)
+        advantage, target = rules.vtrace(reward, value, v_next, ends, rho, rule.gamma, rule.lam, own.rho_bar, own.c_bar)
+        if rule.lam_critic > rule.lam:
+            _, target = rules.vtrace(
+                reward, value, v_next, ends, rho, rule.gamma, rule.lam_critic, own.rho_bar, own.c_bar
+            )
+        return advantage, target
 
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:
         """Return min(ρ̄, ρ) A."""

@@ -102,9 +102,11 @@ class Agent(ABC):
 
     def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
         """Return advantages and the critic's targets, all [T, B]; ``rho`` is of the latest look at the window."""
-        delta = rules.td_error(reward, value, v_next, self.rule.gamma)
-        advantage = rules.advantages(delta, ends, self.rule.gamma, self.rule.lam)
-        return advantage, advantage + value
+        rule, delta = self.rule, rules.td_error(reward, value, v_next, self.rule.gamma)
+        advantage = rules.advantages(delta, ends, rule.gamma, rule.lam)
+        if rule.lam_critic <= rule.lam:
+            return advantage, advantage + value
+        return advantage, rules.advantages(delta, ends, rule.gamma, rule.lam_critic) + value
 
     @abstractmethod
     def weight(self, rho: Tensor, advantage: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class Running(Protocol):
 
     config: Config
     policy: Policy  # that acts, with the reference's weights
+    final: Policy  # that is evaluated and kept: the same, or with the running mean of those weights
     run_dir: Path | None  # where to write, None for nowhere
     columns: list[str]  # the keys of all metrics
     interrupted: bool  # whether the run leaves after this window, to be continued

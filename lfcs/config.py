@@ -28,6 +28,7 @@ class NetworkConfig:
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
+    critic_path: bool = setting(False, "the critic also hears the encoded input, through plastic weights of its own")
 
     @property
     def beta(self) -> float:
@@ -52,11 +53,20 @@ class RuleConfig:
     feedback: str = setting("symmetric", "feedback weights to the hidden layer", choices=("symmetric", "random"))
     gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0)
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0)
+    lam_critic: float = setting(0.0, "that of the critic's targets where it is larger", low=0.0, high=1.0)
+    reward_scale: float = setting(1.0, "what rewards are multiplied by before learning from them", low=1e-9)
     normalise: bool = setting(True, "normalise advantages over the window to mean 0 and standard deviation 1")
     lr_readout: float = setting(5e-3, "Adam's learning rate of the readout weights", low=0.0)
     lr_hidden: float = setting(2e-4, "Adam's learning rate of the input and recurrent weights", low=0.0)
+    lr_path: float = setting(2e-2, "Adam's learning rate of the critic's path from the input", low=0.0)
     lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
-    max_grad_norm: float = setting(0.5, "global norm to which a gradient is clipped", low=1e-9)
+    max_grad_norm: float = setting(0.5, "norm to which a gradient is clipped", low=1e-9)
+    clip: str = setting(
+        "together",
+        "what is clipped by one norm: hidden and readout weights, or each of hidden, policy and critic for itself; the "
+        "critic's path from the input is never clipped with the others of together",
+        choices=("together", "apart"),
+    )
     entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0)
     entropy_final: float = setting(1.0, "the bonus falls linearly to this fraction at the last step", low=0.0, high=1.0)
     value: float = setting(0.5, "weight of the critic's error", low=0.0)
@@ -64,6 +74,14 @@ class RuleConfig:
     homeostasis: float = setting(1.0, "strength of firing-rate homeostasis (0 switches it off)", low=0.0)
     target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
     rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
+    distance: float = setting(
+        0.0, "total variation to the reference that learning rates are adapted to hold, 0 for none", low=0.0, high=1.0
+    )
+    average: int = setting(
+        0,
+        "the final policy is a running mean of the weights over so many copies into the reference; 0: the last",
+        low=0,
+    )
     tail: int = setting(4, "ticks before a chunk whose eligibility still counts through the readout filter", low=0)
 
 
@@ -146,6 +164,8 @@ class Config:
         if self.replay.burn_in and not self.replay.capacity:
             raise UserError("replay.burn_in is for older windows: it needs replay.capacity")
         if rule.form == "online":
+            if rule.lam_critic > rule.lam:
+                raise UserError("rule.form=online has one trace for policy and critic: rule.lam_critic must be 0")
             if self.replay.capacity:
                 raise UserError("rule.form=online uses every step once: it needs replay.capacity=0")
             needed = {"tau_f": rule.window, "replays": 1, "normalise": False}

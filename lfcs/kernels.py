@@ -27,6 +27,17 @@ inner: Any = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True
 
 
 @inner
+def add_along(path, x, out, low, high):
+    """V_t += s · x_t for steps of ``x`` [S, B, D] in environments from ``low`` to ``high``; s [0] adds nothing."""
+    for t in range(len(x) if len(path) else 0):
+        for b in range(low, high):
+            total, row = path[0] * x[t, b, 0], x[t, b]
+            for d in range(1, len(path)):
+                total += path[d] * row[d]
+            out[t, b, -1] += total
+
+
+@inner
 def copy(source, target):
     """target_i = source_i. (An assignment of arrays compiles its error messages too.)"""
     for i in range(len(target)):

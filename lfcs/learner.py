@@ -146,7 +146,9 @@ class Learner:
             saw["rate"].append(update.follow_rate(own))
             sample = update.sample(traj, chunk, seen.params, credit)
             missed = credit.target[chunk] - seen.value
-            gradients = update.gradients(seen.states, reset[since : chunk.stop * self.ticks], sample, missed)
+            gradients = update.gradients(
+                seen.states, reset[since : chunk.stop * self.ticks], traj.x[chunk], sample, missed
+            )
             saw["norm"].append(update.ascend(gradients))
             for name, item in (("value", seen.value), ("rho", sample.rho), ("entropy", sample.judged.entropy)):
                 saw[name].append(item)

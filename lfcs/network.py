@@ -2,7 +2,7 @@
 
     I_t = W_in x_t + W_rec z_{t-1} + b ,  z_t, … = tick(I_t, …)     a neuron model of lfcs/neurons
     y_t = κ y_{t-1} + (1 - κ) z_t                                   leaky readout
-    params_t = W_pi y_t + b_pi ,  V_t = w_v · y_t + b_v             policy head, critic
+    params_t = W_pi y_t + b_pi ,  V_t = w_v · y_t + b_v + s · x_t   policy head, critic with a path of its own
 
 Nothing is kept in the module between calls: state goes in and comes out, so two policies can run side by side.
 """
@@ -91,6 +91,7 @@ class SpikingNetwork(nn.Module):
         self.cell: Any = self.neuron.cell(n)
         self.policy_readout = nn.Linear(n, outputs)
         self.value_readout = nn.Linear(n, 1)
+        self.value_path = nn.Linear(inputs, 1, bias=False) if config.critic_path else None
         with torch.no_grad():
             for weight, std in (
                 (self.input.weight, config.input_gain / inputs**0.5),
@@ -102,6 +103,8 @@ class SpikingNetwork(nn.Module):
             for bias in (self.input.bias, self.policy_readout.bias, self.value_readout.bias):
                 bias.zero_()
             self.recurrent.fill_diagonal_(0.0)
+            if self.value_path is not None:
+                self.value_path.weight.zero_()
         self.to(torch.get_default_dtype())
 
     @property
@@ -117,16 +120,18 @@ class SpikingNetwork(nn.Module):
 
     @torch.no_grad()
     def _pack(self) -> None:
-        """Keep all weights in two tensors, so that one product or one optimiser step covers each; parameters are views.
+        """Keep all weights in few tensors, so that one product or one optimiser step covers each; parameters are views.
 
         ``hidden`` [D + 1 + N, N] holds [W_in | b | W_rec]ᵀ: a row is the fan-out of one presynaptic source.
-        ``readout`` [K + 1, N + 1] holds [W_pi; w_v] and, in its last column, the biases.
+        ``readout`` [K + 1, N + 1] holds [W_pi; w_v] and, in its last column, the biases. ``path`` [D] is the critic's
+        own from the inputs, s, or [0] where it has none.
         """
         d, n, k = self.input.in_features, self.config.neurons, self.policy_readout.out_features
         self.hidden = torch.cat((self.input.weight.T, self.input.bias[None], self.recurrent.T))
         weights = torch.cat((self.policy_readout.weight, self.value_readout.weight))
         biases = torch.cat((self.policy_readout.bias, self.value_readout.bias))
         self.readout = torch.cat((weights, biases[:, None]), dim=1)
+        self.path = self.hidden.new_zeros(0) if self.value_path is None else self.value_path.weight.data[0]
         self.input.weight.data, self.input.bias.data = self.hidden[:d].T, self.hidden[d]
         self.recurrent.data = self.hidden[d + 1 :].T
         self.policy_readout.weight.data, self.policy_readout.bias.data = self.readout[:k, :n], self.readout[:k, n]
@@ -173,7 +178,11 @@ class SpikingNetwork(nn.Module):
         y = rules.leaky_readout(state.readout, fields[0], self.config.kappa)
         return NetState.join(fields, y, rules.presynaptic_trace(state.trace, pre, self.neuron.decay))
 
-    def read(self, state: NetState) -> tuple[Tensor, Tensor]:
-        """Return the head's parameters [..., K] and the value [...] of states [...]."""
+    def read(self, state: NetState, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the head's parameters [..., K] and the value [...] of states [...] after inputs ``x`` [..., D]."""
         y = state.readout
-        return self.policy_readout(y), self.value_readout(y)[..., 0]
+        return self.policy_readout(y), self.along_path(x, self.value_readout(y)[..., 0])
+
+    def along_path(self, x: Tensor, value: Tensor) -> Tensor:
+        """Return V + s · x [...] for inputs ``x`` [..., D]; V where the critic has no path of its own."""
+        return value + x @ self.path if len(self.path) else value

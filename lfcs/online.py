@@ -22,7 +22,7 @@ from lfcs.update import Credit, Record, Update, View, kl_estimate
 
 
 class OnlineLearner:
-    """Owns the new policy's state and the traces E_hidden [B, D+1+N, N] and E_readout [B, K + 1, N + 1]."""
+    """Owns the new policy's state and the traces E_hidden [B, D+1+N, N], E_readout [B, K + 1, N + 1], E_path [B, D]."""
 
     def __init__(self, update: Update) -> None:
         self.update, self.rule = update, update.rule
@@ -31,8 +31,7 @@ class OnlineLearner:
     def _begin(self, state: NetState, reset: Tensor) -> Past:
         """Start the new policy's state where the reference's is, with empty traces."""
         self.resets = reset[:0]
-        weights, batch = (self.update.network.hidden, self.update.network.readout), reset.shape[1]
-        self.traces = [w.new_zeros(batch, *w.shape) for w in weights]
+        self.traces = [w.new_zeros(reset.shape[1], *w.shape) for w in self.update.weights]
         return Past(state, self.rule.tail, self.rule.tau_f * self.update.ticks)
 
     @torch.no_grad()
@@ -50,7 +49,7 @@ class OnlineLearner:
         unseen = torch.ones_like(value)  # no rule with an online form looks at a window's ratios before
         credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), unseen))
         sample = update.sample(traj, whole, seen.params, credit)
-        gradients = update.gradients(states, self.resets, sample, credit.target - value)
+        gradients = update.gradients(states, self.resets, traj.x, sample, credit.target - value)
         norm = update.ascend(self._with_past(gradients, credit, traj))
         self._extend_traces(traj, states, sample)
         return Record(
@@ -89,9 +88,11 @@ class OnlineLearner:
         y = states.readout[-len(rho) * update.ticks :][update.ticks - 1 :: update.ticks]
         pre = torch.cat((y, y.new_ones(*y.shape[:2], 1)), dim=-1)
         kept = (decay * remains[0] * ~traj.reset[0])[:, None, None]
-        factors = (states.trace, post), (error, pre)
-        for trace, (rows, columns) in zip(self.traces, factors, strict=True):
+        hidden, readout, path = self.traces
+        for trace, rows, columns in ((hidden, states.trace, post), (readout, error, pre)):
             trace.mul_(kept).baddbmm_(rows.permute(1, 2, 0), columns.transpose(0, 1))
+        if path.numel():
+            path.mul_(kept[..., 0]).add_((error[..., -1:] * traj.x).sum(0))
         self.traces[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
 
     def state_dict(self) -> dict[str, Any]:

@@ -61,11 +61,13 @@ class Recorder(Callback):
             self.waiting = where != "training"
 
     def _row(self, trainer: Running, moment: Moment, b: int) -> dict[str, np.ndarray]:
-        policy, state = trainer.policy, moment.state.at(slice(b, b + 1))
-        params, value = (part[0].detach().cpu().numpy() for part in policy.network.read(state))
+        policy = trainer.policy if self.where == "training" else trainer.final
+        state = moment.state.at(slice(b, b + 1))
+        x = policy.encode(moment.obs[b : b + 1])
+        params, value = (part[0].detach().cpu().numpy() for part in policy.network.read(state, x))
         row = {
             "observation": moment.obs[b],
-            "input": policy.encoder.encode(moment.obs[b : b + 1])[0],
+            "input": x[0].cpu().numpy(),
             "params": params,
             "value": value,
             "action": moment.action[b],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import torch
 
 from lfcs import evaluation, rollout, update
 from lfcs.agent import Agent
+from lfcs.average import Average
 from lfcs.callbacks import Callback
 from lfcs.compiled.evaluation import evaluate
 from lfcs.compiled.learner import CompiledLearner, loops_of
@@ -55,7 +57,8 @@ def set_device(name: str, threads: int) -> torch.device:
 class Trainer:
     """One run. The caller supplies what the library does not know: environments, encoder, agent, callbacks.
 
-    ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns.
+    ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns. ``final``
+    is what is evaluated and kept: the policy that acts or, with ``rule.average``, one with the mean of its weights.
     ``run_dir`` is where callbacks may write, None for nowhere.
     """
 
@@ -81,6 +84,9 @@ class Trainer:
             made.callback(self.eval_envs.close)
             self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
+            span = config.rule.average
+            self.average = Average(self.policy, self._engine, span) if span else None
+            self.final = self.policy if self.average is None else self.average.policy
             self.learner = self._make_learner(agent)
             kind = DeviceRollout if self.on_device else CompiledRollout if self.compiled else Rollout
             self.rollout: Rollout = kind(self.envs, self.policy)
@@ -219,13 +225,19 @@ class Trainer:
         remaining = -(-(self.config.steps - self.env_steps) // self.rollout.batch)
         traj = self.rollout.collect(min(rule.window, remaining), self._look("training"))
         left = max(0.0, 1.0 - self.env_steps / self.config.steps)
-        metrics = self.learner.update.metrics(self.learner.learn(traj, left))
+        if rule.reward_scale != 1.0:
+            traj = dataclasses.replace(traj, reward=traj.reward * rule.reward_scale)
+        record = self.learner.learn(traj, left)
+        metrics = self.learner.update.metrics(record)
+        self.learner.update.adapt(metrics)
         if not math.isfinite(metrics["train/grad_norm"]):
             raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.load_state_dict(self.learner.update.network.state_dict())
             self.since_sync = 0
+            if self.average is not None:
+                self.average.follow()
         return metrics | self.rollout.metrics()
 
     def _timed_window(self) -> dict[str, float]:
@@ -250,7 +262,7 @@ class Trainer:
         return look
 
     def evaluate(self, stream: str, episodes: int) -> dict[str, float]:
-        """Evaluate the reference policy, frozen, with greedy and with sampled actions, on the seeds of ``stream``."""
+        """Evaluate the final policy as it is, frozen, greedily and with sampled actions, on the seeds of ``stream``."""
         out: list[float] = []
         begun = time.perf_counter()
         seed = stream_seed(self.config.seed, stream, self.env_steps)
@@ -261,14 +273,14 @@ class Trainer:
         return dict(zip(evaluation.METRICS, out, strict=True))
 
     def play(self, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return the returns and lengths [episodes] of the reference policy, frozen."""
+        """Return the returns and lengths [episodes] of the final policy as it is, frozen."""
         look, watch = self._look("greedy" if greedy else "sampled"), None
         if look is not None:
 
             def watch(obs: np.ndarray, state: Any, *rest: np.ndarray) -> None:
                 look(Moment(obs, self.reference.state_of(state[0]), *rest))
 
-        return evaluate(self.policy, self.eval_envs, episodes, seed, greedy, watch)
+        return evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch)
 
     def finish(self, diverged: str | None = None) -> dict[str, Any]:
         """Evaluate for the last time and return the summary, which callbacks have seen and may have added to."""
@@ -292,7 +304,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the run; ``policy`` is all that :func:`lfcs.load` needs."""
         return {
-            "policy": self.policy.state_dict(),
+            "policy": self.final.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks] if self.begun else self.restored,
@@ -313,7 +326,10 @@ class Trainer:
                     f"the run has callbacks of yours, {', '.join(missing)}: "
                     "continue it with lfcs.resume(path, callbacks=[...]), the same in the same order"
                 )
-            for part in ("policy", "learner", "rollout"):
+            self.final.load_state_dict(saved["policy"])
+            if self.average is not None:
+                self.average.load_state_dict(saved["average"])
+            for part in ("learner", "rollout"):
                 getattr(self, part).load_state_dict(saved[part])
             self.restored = saved["callbacks"]
             self.since_sync, self.seconds, self.stopped = (saved[k] for k in ("since_sync", "seconds", "stopped"))

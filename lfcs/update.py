@@ -13,14 +13,14 @@ from lfcs.config import RuleConfig
 from lfcs.engines import Engine, Steps
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingNetwork
-from lfcs.optimiser import Adam
+from lfcs.optimiser import Adam, Block
 from lfcs.trajectory import Cuts, Trajectory
 
 METRICS = (
     "train/approx_kl", "train/approx_kl_max", "train/ess", "train/entropy", "train/value_loss",
     "train/explained_variance", "train/ratio_mean", "train/ratio_std", "train/ratio_p05", "train/ratio_p95",
-    "train/ratio_max", "train/grad_norm", "train/update_norm", "train/weight_norm", "train/weight_updates",
-    "train/learning_rate", "spikes/rate_mean", "spikes/dead_fraction",
+    "train/ratio_max", "train/total_variation", "train/grad_norm", "train/update_norm", "train/weight_norm",
+    "train/weight_updates", "train/learning_rate", "train/pace", "spikes/rate_mean", "spikes/dead_fraction",
 )  # fmt: skip
 SORTED = 2**24  # numbers that torch.quantile takes at most
 
@@ -83,14 +83,21 @@ class Update:
     ) -> None:
         self.rule, self.agent, self.network, self.head, self.engine = rule, agent, network, head, engine
         self.ticks = network.config.ticks
-        self.optimiser, self.learning_rates = Adam([network.hidden, network.readout]), (rule.lr_hidden, rule.lr_readout)
+        self.weights = [network.hidden, network.readout, network.path]
+        self.optimiser, self.pace = Adam(self.weights, self._blocks()), 1.0
         like, neurons = network.hidden, network.config.neurons
         self.firing_rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
         self.random_feedback = feedback.normal_(0.0, neurons**-0.5, generator=generator).to(like.device)
         self.shares = torch.ones(head.size + 1, 1, dtype=like.dtype, device=like.device)
         self.shares[head.outputs :] = rule.critic_share
-        self.entropy_bonus = rule.entropy
+        self.schedule(1.0)
+
+    def _blocks(self) -> list[Block]:
+        """Return what is clipped together: the critic's path by itself, or with the critic's readout."""
+        outputs, apart = self.head.outputs, self.rule.clip == "apart"
+        policy, critic = Block(1, slice(0, outputs), int(apart)), Block(1, slice(outputs, None), 2 * apart)
+        return [Block(0, slice(None), 0), policy, critic, Block(2, slice(None), 1 + apart)]
 
     def schedule(self, left: float) -> None:
         """Set learning rates and entropy bonus: each is multiplied by final + (1 - final) · left.
@@ -99,8 +106,22 @@ class Update:
         """
         rule = self.rule
         fall = rule.lr_final + (1.0 - rule.lr_final) * left
-        self.learning_rates = rule.lr_hidden * fall, rule.lr_readout * fall
+        self.learning_rates = rule.lr_hidden * fall * self.pace, rule.lr_readout * fall * self.pace, rule.lr_path * fall
         self.entropy_bonus = rule.entropy * (rule.entropy_final + (1.0 - rule.entropy_final) * left)
+
+    def adapt(self, metrics: dict[str, float]) -> None:
+        """Make the coming windows' steps larger or smaller, by the total variation E|ρ - 1| / 2 to the reference.
+
+        The rates of hidden and readout weights are multiplied by a pace, at most 1, which falls by a tenth where the
+        variation is above ``rule.distance`` and rises by as much where it is below half of it.
+        Source: Queeney, Paschalidis & Cassandras, arXiv:2111.00072, section 5.2 (adaptive learning rate of GePPO).
+        """
+        if self.rule.distance:
+            far = metrics["train/total_variation"]
+            if far > self.rule.distance:
+                self.pace /= 1.1
+            elif far < 0.5 * self.rule.distance:
+                self.pace = min(1.0, self.pace * 1.1)
 
     def credit(self, traj: Trajectory, view: View) -> Credit:
         """Return advantages and the critic's targets."""
@@ -126,16 +147,23 @@ class Update:
         weights = self.random_feedback if self.rule.feedback == "random" else self.network.readout[:, :-1]
         return weights * self.shares
 
-    def gradients(self, states: NetState, reset: Tensor, sample: Sample, value_error: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, states: NetState, reset: Tensor, x: Tensor, sample: Sample, value_error: Tensor
+    ) -> tuple[Tensor, ...]:
         """Return the gradients, as means over the steps, of the agent's objective, entropy bonus and critic.
 
-        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk.
+        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk, whose inputs are ``x`` [S, B, D].
+        The critic's path learns by a delta rule, ds = Σ_t e_t x_t with e_t the critic's error (Widrow & Hoff 1960).
         """
         policy_error = self.agent.error(sample) + self.entropy_bonus * sample.judged.entropy_score
         mean = 1.0 / value_error.numel()
         error = torch.cat((policy_error, self.rule.value * value_error[..., None]), dim=-1).mul_(mean)
         drive = rules.homeostasis(self.firing_rate, self.rule.target_rate, mean * self.rule.homeostasis)
-        return self.engine.gradients(states, reset, error, self.feedback(), drive)
+        hidden, readout = self.engine.gradients(states, reset, error, self.feedback(), drive)
+        path = self.network.path
+        if len(path):
+            path = error[..., -1].flatten() @ x.flatten(0, 1)
+        return hidden, readout, path
 
     def ascend(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """Take one clipped step along the gradients; return their norm."""
@@ -195,12 +223,13 @@ class Update:
             "train/approx_kl_max": record.largest,
             "train/ess": rho.sum().square() / (rho.numel() * rho.square().sum()),
             "train/ratio_max": rho.max(),
-            "train/weight_norm": torch.stack([self.network.hidden.norm(), self.network.readout.norm()]).norm(),
+            "train/weight_norm": torch.stack([weight.norm() for weight in self.weights]).norm(),
             "train/entropy": record.entropy.mean(),
             "train/value_loss": error.square().mean(),
             "train/explained_variance": 1.0 - error.var(correction=0) / (target.var(correction=0) + 1e-12),
             "train/ratio_mean": rho.mean(),
             "train/ratio_std": rho.std(correction=0),
+            "train/total_variation": 0.5 * (rho - 1.0).abs().mean(),
             "train/ratio_p05": quantiles[0],
             "train/ratio_p95": quantiles[1],
             "train/grad_norm": record.norm.mean(),
@@ -213,6 +242,7 @@ class Update:
         return dict(zip(out, found, strict=True)) | {
             "train/weight_updates": float(self.optimiser.steps),
             "train/learning_rate": self.learning_rates[1],
+            "train/pace": self.pace,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -222,6 +252,7 @@ class Update:
             "optimiser": self.optimiser.state_dict(),
             "firing_rate": self.firing_rate,
             "random_feedback": self.random_feedback,
+            "pace": self.pace,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -229,3 +260,4 @@ class Update:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.firing_rate, self.random_feedback = saved["firing_rate"].clone(), saved["random_feedback"]
+        self.pace = saved["pace"]

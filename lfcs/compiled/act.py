@@ -14,7 +14,7 @@ import numpy as np
 
 from lfcs.compiled.tasks import step_one
 from lfcs.heads.base import draw_at, judge_at
-from lfcs.kernels import advance_at, alone, compiled, copy, fill, follow_trace, inner, tick_at
+from lfcs.kernels import add_along, advance_at, alone, compiled, copy, fill, follow_trace, inner, tick_at
 from lfcs.policy import encode_at
 
 Array = np.ndarray
@@ -43,6 +43,7 @@ class Mind(NamedTuple):
     ticks: int
     hidden: Array
     readout: Array
+    path: Array  # [D] of the critic, or [0]
     judge: int
     choose: int  # draw or greedy
 
@@ -137,6 +138,7 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
         x, memory.reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields, mind.constants,
         mind.update, rows[last], rows, memory.out, memory.fired, memory.counts, 0, batch,
     )  # fmt: skip
+    add_along(mind.path, x, memory.out, 0, batch)
     if len(memory.trace) and last:
         never = np.zeros(batch, np.bool_)
         for t in range(last):
@@ -163,6 +165,7 @@ def beyond(t, b, x, mind, memory, lived):
         x.reshape(1, 1, len(x)), no_reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields,
         mind.constants, mind.update, memory.rows[mind.ticks - 1, b : b + 1], rows, out, fired, counts, 0, 1,
     )  # fmt: skip
+    add_along(mind.path, x.reshape(1, 1, len(x)), out, 0, 1)
     lived.bootstrap[t, b] = out[0, 0, -1]
 
 

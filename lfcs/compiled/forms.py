@@ -62,6 +62,7 @@ class Rule(NamedTuple):
     tail: int
     gamma: float
     lam: float
+    lam_critic: float
     normalise: bool
     entropy: float
     value: float
@@ -69,6 +70,8 @@ class Rule(NamedTuple):
     target_rate: float
     rate_decay: float  # of the rate estimate, per tick
     max_norm: float
+    apart: bool  # whether hidden, policy and critic are clipped each for itself
+    outputs: int  # rows of the readout that are the policy's
 
 
 class Learned(NamedTuple):
@@ -76,14 +79,17 @@ class Learned(NamedTuple):
 
     hidden: Array
     readout: Array
+    path: Array  # [D] of the critic, or [0] where it has none
     first_hidden: Array
     first_readout: Array
+    first_path: Array
     second_hidden: Array
     second_readout: Array
+    second_path: Array
     firing_rate: Array  # [N] r̄
     feedback: Array  # [K + 1, N] fixed feedback weights, or [0, N] where it is the readout
     shares: Array  # [K + 1] of each output in the hidden learning signal
-    rates: Array  # [2] learning rates of hidden and readout
+    rates: Array  # [3] learning rates of hidden, readout and path
     steps: Array  # [1] int64
 
 
@@ -111,6 +117,7 @@ class Room(NamedTuple):
     credit: Array  # [..., B, N] a block of ticks
     hidden: Array  # gradient
     readout: Array  # gradient
+    path: Array  # gradient
     out: Array  # [tau_f, B, K + 1] of a chunk
     error: Array  # [tau_f, B, K + 1] what it should change by
     trace: Array  # [B, D + 1 + N] x̄

@@ -41,6 +41,7 @@ def gradient(chunk, first, begin, end, filled, window, neurons, rule, learned, s
     fill(carry[low:high].reshape(-1), 0.0)
     fill(later[low:high].reshape(-1), 0.0)
     clear(room, share)
+    add_to_path(begin, error, window, learned, room, share)
     length = len(room.credit)
     for stop in range(last - first, 0, -length):
         block = max(0, stop - length)
@@ -99,6 +100,18 @@ def clear(room, share):
     to = share.last_neuron + (share.last_neuron == room.hidden.shape[1])
     for k in range(len(room.readout)):
         fill(room.readout[k, share.first_neuron : to], 0.0)
+
+
+@inner
+def add_to_path(begin, error, window, learned, room, share):
+    """ds_d = Σ_{t,b} e_tb x_d,tb for a thread's inputs, with e the critic's error."""
+    low, high, last = share.first_input, min(share.last_input, len(learned.path)), error.shape[2] - 1
+    fill(room.path[low:high], 0.0)
+    for t in range(len(error)):
+        for b in range(error.shape[1]):
+            missed, row = error[t, b, last], window.x[begin + t, b]
+            for d in range(low, high):
+                room.path[d] += missed * row[d]
 
 
 @inner
@@ -170,18 +183,19 @@ def add_past(later, neurons, room, share):
 
 @part
 def ascend(done, neurons, rule, learned, room, share):
-    """Take a thread's part of a step of Adam along the gradients, clipped to a global norm; return that norm."""
-    kind = learned.hidden.dtype.type
+    """Take a thread's part of a step of Adam along the gradients, clipped by their norms; return that of all."""
+    kind, outputs = learned.hidden.dtype.type, rule.outputs
     meet(share)
-    total = float(squared_norm(room.readout.reshape(-1)))
+    hidden, policy = 0.0, float(squared_norm(room.readout[:outputs].reshape(-1)))
     for square in room.squares:
-        total += square
-    norm = math.sqrt(total)
+        hidden += square
+    critic, path = float(squared_norm(room.readout[outputs:].reshape(-1))), float(squared_norm(room.path))
     debias_1, debias_2 = 1.0 - BETA_1**done, (1.0 - BETA_2**done) ** -0.5
-    scale = kind(min(1.0, rule.max_norm / (norm + 1e-6)))
     one, two, debias, eps = kind(BETA_1), kind(BETA_2), kind(debias_2), kind(EPS)
-    rate, step = kind(learned.rates[0] / debias_1), adam_at(neurons.loops.adam, room.hidden)
+    step = adam_at(neurons.loops.adam, room.hidden)
     inputs = room.hidden.shape[0] - room.hidden.shape[1]
+    scale = kind(within(rule.max_norm, hidden if rule.apart else policy + critic + hidden))
+    rate = kind(learned.rates[0] / debias_1)
     for low, high in (
         (share.first_input, share.last_input), (inputs + share.first_neuron, inputs + share.last_neuron),
     ):  # fmt: skip
@@ -192,6 +206,19 @@ def ascend(done, neurons, rule, learned, room, share):
         )  # fmt: skip
     if share.thread == 0:
         rate, first, second = kind(learned.rates[1] / debias_1), learned.first_readout, learned.second_readout
-        weights, along = learned.readout.reshape(-1), room.readout.reshape(-1)
-        step(weights, along, first.reshape(-1), second.reshape(-1), scale, rate, one, two, debias, eps)
-    return norm
+        for low, high, square in ((0, outputs, policy), (outputs, len(learned.readout), critic + path)):
+            scale = kind(within(rule.max_norm, square if rule.apart else policy + critic + hidden))
+            step(
+                learned.readout[low:high].reshape(-1), room.readout[low:high].reshape(-1), first[low:high].reshape(-1),
+                second[low:high].reshape(-1), scale, rate, one, two, debias, eps,
+            )  # fmt: skip
+        scale, rate = kind(within(rule.max_norm, critic + path if rule.apart else path)), learned.rates[2] / debias_1
+        along, first, second = room.path, learned.first_path, learned.second_path
+        step(learned.path, along, first, second, scale, kind(rate), one, two, debias, eps)
+    return math.sqrt(policy + critic + hidden + path)
+
+
+@inner
+def within(norm, square):
+    """Return the factor that brings gradients with a sum of squares to at most a norm."""
+    return min(1.0, norm / (math.sqrt(square) + 1e-6))

@@ -17,7 +17,7 @@ from lfcs.compiled.forms import Experience, Learned, Neurons, Parts, Room, Rule,
 from lfcs.compiled.gradient import ascend, gradient
 from lfcs.compiled.team import Share, meet
 from lfcs.heads.base import judge_at
-from lfcs.kernels import advance_at, alone, compiled, copy, follow_trace, inner, tick_at
+from lfcs.kernels import add_along, advance_at, alone, compiled, copy, follow_trace, inner, tick_at
 from lfcs.pointers import borrowed
 
 
@@ -61,7 +61,7 @@ def credit(window, rule, seen):
     steps, batch = window.reward.shape
     bounded = rule.rho_bar > 0.0
     for b in range(batch):
-        later = 0.0
+        later, far = 0.0, 0.0
         for t in range(steps - 1, -1, -1):
             ends = window.terminated[t, b] or window.truncated[t, b]
             following = float(seen.bootstrap[t, b] if ends or t == steps - 1 else seen.value[t + 1, b])
@@ -69,13 +69,12 @@ def credit(window, rule, seen):
                 following = 0.0
             delta = float(window.reward[t, b]) + rule.gamma * following - float(seen.value[t, b])
             rho = float(seen.rho[t, b])
-            keep = 0.0 if ends else rule.gamma * rule.lam
+            keep, long = 0.0 if ends else rule.gamma * rule.lam, 0.0 if ends else rule.gamma * rule.lam_critic
             seen.raw[t, b] = delta + keep * later
-            if bounded:
-                later = min(rule.rho_bar, rho) * delta + min(rule.c_bar, rho) * keep * later
-            else:
-                later = delta + keep * later
-            seen.target[t, b] = float(seen.value[t, b]) + later
+            now, trace = (min(rule.rho_bar, rho), min(rule.c_bar, rho)) if bounded else (1.0, 1.0)
+            later = now * delta + trace * keep * later
+            far = now * delta + trace * long * far
+            seen.target[t, b] = float(seen.value[t, b]) + far
     return normalised(rule.normalise, seen.raw, seen.advantage)
 
 
@@ -159,6 +158,7 @@ def look_at(begin, end, filled, window, neurons, learned, seen, room, share):
         neurons.fields, neurons.constants, neurons.update, room.rows[filled - 1], room.rows[rows], out,
         room.fired[rows], room.counts[rows], share.low, share.high,
     )  # fmt: skip
+    add_along(learned.path, window.x[begin:end], out, share.low, share.high)
     for t in range(begin, end):
         for b in range(share.low, share.high):
             seen.value[t, b] = out[t - begin, b, outputs - 1]
@@ -181,6 +181,7 @@ def bootstrap(t, b, state, window, neurons, learned, seen):
         x.reshape(1, 1, len(x)), no_reset, neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
         neurons.fields, neurons.constants, neurons.update, state[b : b + 1], beyond, out, fired, counts, 0, 1,
     )  # fmt: skip
+    add_along(learned.path, x.reshape(1, 1, len(x)), out, 0, 1)
     seen.bootstrap[t, b] = out[0, 0, -1]
 
 

@@ -133,8 +133,8 @@ class CompiledLearner(Learner):
             self.room = forms.Room(
                 rows=rows, fired=np.empty((total, batch, n), np.int32), counts=np.empty((total, batch), np.int64),
                 credit=np.empty((block, batch, n), kind), hidden=np.empty(network.hidden.shape, kind),
-                readout=np.empty(network.readout.shape, kind), out=out, error=error,
-                trace=np.empty((batch, sources), kind), carried=np.empty((3, batch, n), kind),
+                readout=np.empty(network.readout.shape, kind), path=np.empty(len(network.path), kind),
+                out=out, error=error, trace=np.empty((batch, sources), kind), carried=np.empty((3, batch, n), kind),
                 squares=np.empty(sources), scale=np.empty(1),
             )  # fmt: skip
         return self.room
@@ -153,16 +153,18 @@ class CompiledLearner(Learner):
         numbers = forms.Rule(
             judge=update.head.loops.judge.address(), weight=loops.weight.address(), error=loops.error.address(),
             constants=np.array(loops.constants, np.float64), rho_bar=rho_bar, c_bar=c_bar, tau_f=rule.tau_f,
-            tail=rule.tail, gamma=rule.gamma, lam=rule.lam, normalise=rule.normalise, entropy=update.entropy_bonus,
-            value=rule.value, homeostasis=rule.homeostasis, target_rate=rule.target_rate,
-            rate_decay=1.0 - 1.0 / rule.rate_memory, max_norm=rule.max_grad_norm,
+            tail=rule.tail, gamma=rule.gamma, lam=rule.lam, lam_critic=max(rule.lam, rule.lam_critic),
+            normalise=rule.normalise, entropy=update.entropy_bonus, value=rule.value, homeostasis=rule.homeostasis,
+            target_rate=rule.target_rate, rate_decay=1.0 - 1.0 / rule.rate_memory, max_norm=rule.max_grad_norm,
+            apart=rule.clip == "apart", outputs=update.head.outputs,
         )  # fmt: skip
-        (first_hidden, first_readout), (second_hidden, second_readout) = (
+        (first_hidden, first_readout, first_path), (second_hidden, second_readout, second_path) = (
             [part.numpy() for part in moments] for moments in (optimiser.first, optimiser.second)
         )
         learned = forms.Learned(
-            hidden=engine.hidden, readout=engine.readout, first_hidden=first_hidden, first_readout=first_readout,
-            second_hidden=second_hidden, second_readout=second_readout, firing_rate=update.firing_rate.numpy(),
+            hidden=engine.hidden, readout=engine.readout, path=update.network.path.numpy(), first_hidden=first_hidden,
+            first_readout=first_readout, first_path=first_path, second_hidden=second_hidden,
+            second_readout=second_readout, second_path=second_path, firing_rate=update.firing_rate.numpy(),
             feedback=update.random_feedback.numpy()[: None if rule.feedback == "random" else 0],
             shares=update.shares[:, 0].numpy(), rates=np.array(update.learning_rates, np.float64),
             steps=np.array([optimiser.steps]),

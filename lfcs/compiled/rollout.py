@@ -32,7 +32,8 @@ def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
     choose = loops.greedy if greedy else loops.draw
     return act.Mind(
         engine.kernels.advance, int(engine.tick.address), engine.fields, engine.constants, engine.decay,
-        engine.update, engine.ticks, engine.hidden, engine.readout, loops.judge.address(), choose.address(),
+        engine.update, engine.ticks, engine.hidden, engine.readout, policy.network.path.numpy(), loops.judge.address(),
+        choose.address(),
     )  # fmt: skip
 
 

@@ -80,13 +80,13 @@ class TickwiseEngine(ABC):
     ) -> Steps:
         """See :meth:`Engine.run`."""
 
-    def steps(self, by_tick: NetState) -> Steps:
-        """Return the states [T, B] by tick with what is read at each step's last."""
-        return Steps(by_tick, *self.read(by_tick.at(slice(self.ticks - 1, None, self.ticks))))
+    def steps(self, by_tick: NetState, x: Tensor) -> Steps:
+        """Return the states [T, B] by tick with what is read at each step's last, after inputs ``x`` [S, B, D]."""
+        return Steps(by_tick, *self.read(by_tick.at(slice(self.ticks - 1, None, self.ticks)), x))
 
     @abstractmethod
-    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
-        """Return the head's parameters [..., K] and the value [...] of states [...]."""
+    def read(self, states: NetState, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the head's parameters [..., K] and the value [...] of states [...] after inputs ``x`` [..., D]."""
 
     @torch.no_grad()
     def gradients(

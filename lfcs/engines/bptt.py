@@ -37,7 +37,7 @@ class BpttEngine(SnntorchEngine):
         seen = by_tick.data.detach()
         if out is not None:
             seen = out.copy_(seen)
-        return Steps(state.with_data(seen), *self.read(state.with_data(last.data.detach())))
+        return Steps(state.with_data(seen), *self.read(state.with_data(last.data.detach()), x))
 
     def gradients(
         self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor

@@ -50,7 +50,8 @@ class CompiledEngine:
         states = _array(state.data), by_tick, outputs, self.fired, self.counts
         kernels.run(self.kernels, int(self.tick.address), _array(x), _array(reset), *network, *states)
         read = torch.from_numpy(outputs)
-        return Steps(state.with_data(torch.from_numpy(by_tick)), read[..., :-1], read[..., -1])
+        value = self.network.along_path(x, read[..., -1])
+        return Steps(state.with_data(torch.from_numpy(by_tick)), read[..., :-1], value)
 
     def gradients(
         self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor

@@ -24,8 +24,8 @@ class SnntorchEngine(TickwiseEngine):
             for _ in range(self.ticks):
                 state = self.network.tick(x_t, state)
                 states.append(state.data)
-        return self.steps(state.with_data(torch.stack(states, out=out)))
+        return self.steps(state.with_data(torch.stack(states, out=out)), x)
 
-    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
+    def read(self, states: NetState, x: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`TickwiseEngine.read`."""
-        return self.network.read(states)
+        return self.network.read(states, x)

@@ -36,7 +36,7 @@ class TensorEngine(TickwiseEngine):
             before = before.with_data(before.data * keep[step])
             for tick in range(step * self.ticks, (step + 1) * self.ticks):
                 before = self._tick(x[step], driven[step], before, rows[tick])
-        return self.steps(state.with_data(rows))
+        return self.steps(state.with_data(rows), x)
 
     def _tick(self, x: Tensor, driven: Tensor, before: NetState, row: Tensor) -> NetState:
         """Write the state one tick later into ``row`` [B, ...]; ``driven`` [B, N] flows in from ``x`` [B, D]."""
@@ -49,8 +49,8 @@ class TensorEngine(TickwiseEngine):
         after.trace.add_(before.trace, alpha=neuron.decay)
         return after
 
-    def read(self, states: NetState) -> tuple[Tensor, Tensor]:
+    def read(self, states: NetState, x: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`TickwiseEngine.read`."""
         weights = self.network.readout
         out = torch.nn.functional.linear(states.readout, weights[:, :-1], weights[:, -1])
-        return out[..., :-1], out[..., -1]
+        return out[..., :-1], self.network.along_path(x, out[..., -1])
