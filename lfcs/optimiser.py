@@ -73,16 +73,16 @@ class Adam:
     def _step_tensors(self, gradients: tuple[Tensor, ...], rates: tuple[float, ...], max_norm: float) -> Tensor:
         """See :meth:`_step_compiled`; does not wait for the device."""
         parts = [gradients[b.weight][b.rows] for b in self.blocks]
-        norms = torch.stack([torch.linalg.vector_norm(g) for g in parts])
+        norms = [torch.linalg.vector_norm(g) for g in parts]
         first, second = self._debias()
         for block, g in zip(self.blocks, parts, strict=True):
-            own = [i for i, b in enumerate(self.blocks) if b.group == block.group]
-            g = g * (max_norm / (norms[own].norm() + 1e-6)).clamp(max=1.0)
+            own = torch.stack([norm for norm, b in zip(norms, self.blocks, strict=True) if b.group == block.group])
+            g = g * (max_norm / (own.norm() + 1e-6)).clamp(max=1.0)
             w, m, v = (part[block.weight][block.rows] for part in (self.weights, self.first, self.second))
             m.lerp_(g, 1.0 - BETA_1)
             v.mul_(BETA_2).addcmul_(g, g, value=1.0 - BETA_2)
             w.addcdiv_(m, v.sqrt().mul_(second).add_(EPS), value=rates[block.weight] / first)
-        return norms.norm()
+        return torch.stack(norms).norm()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state."""

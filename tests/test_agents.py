@@ -92,7 +92,7 @@ def test_backpropagation_gives_autograds_gradient_through_recurrent_spikes(doubl
         state = state.cleared(reset_t)
         for _ in range(2):
             state = policy.tick(x_t, state)
-        params, value = policy.read(state)
+        params, value = policy.read(state, x_t)
         outputs.append(torch.cat((params, value[:, None]), dim=1))
     error = torch.randn(6, 3, 4)
     found = torch.autograd.grad((torch.stack(outputs) * error).sum(), [policy.recurrent, policy.value_readout.weight])

@@ -133,7 +133,7 @@ def test_the_recorder_keeps_what_the_network_did(tmp_path):
             state = network.tick(x, state)
         for name, part in (("spikes", state.spk), ("membrane", state.mem), ("trace", state.trace)):
             np.testing.assert_allclose(episode[name][t], part[0].detach(), atol=1e-5)
-        params, value = network.read(state)
+        params, value = network.read(state, x)
         np.testing.assert_allclose(episode["params"][t], params[0].detach(), atol=1e-5)
         np.testing.assert_allclose(episode["value"][t], value[0].detach(), atol=1e-5)
         assert episode["action"][t] - 5 == params.argmax()

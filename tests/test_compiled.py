@@ -28,7 +28,16 @@ from lfcs.update import Update, View
 
 ACTIONS, INPUTS, NEURONS = 3, 3, 9
 SPACE = gymnasium.spaces.Discrete(ACTIONS)
-RULE = {"window": 12, "tau_s": 12, "tau_f": 4, "replays": 3, "lr_readout": 0.03, "lr_hidden": 0.005, "tail": 4}
+RULE = {
+    "window": 12,
+    "tau_s": 12,
+    "tau_f": 4,
+    "replays": 3,
+    "lr_readout": 0.03,
+    "lr_hidden": 0.005,
+    "lr_path": 0.02,
+    "tail": 4,
+}
 HAVE_LOOPS = [name for name, agent in AGENTS.items() if loops_of(agent(RuleConfig())) is not None]
 LEARN = [name for name in HAVE_LOOPS if name != "random"]
 
@@ -36,11 +45,13 @@ LEARN = [name for name in HAVE_LOOPS if name != "random"]
 class Pair:
     """The same weights, rule and policy that acts twice: the compiled learner and the Python one."""
 
-    def __init__(self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, **rule):
+    def __init__(
+        self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, path=True, **rule
+    ):
         self.rule = RuleConfig(**RULE | rule)
         made = AGENTS[agent](self.rule, AGENTS[agent].Options(**options or {}))
         self.head, self.ticks, self.sync = made.head(SPACE), ticks, sync
-        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks)
+        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks, critic_path=path)
         self.reference.hidden[INPUTS] = 0.0  # the bias, so that it does not fire all the time
         self.acting = CompiledEngine(self.reference)
         self.ours, self.witness = (self.learner(kind, made, capacity, burn_in) for kind in (CompiledLearner, Learner))
@@ -95,9 +106,10 @@ class Pair:
 def learned(learner):
     """Return all that learning changes, by name."""
     update = learner.update
-    parts = {"hidden": update.network.hidden, "readout": update.network.readout, "firing rate": update.firing_rate}
+    names = ("hidden", "readout", "path")
+    parts = dict(zip(names, update.weights, strict=True)) | {"firing rate": update.firing_rate}
     for name, moments in (("first", update.optimiser.first), ("second", update.optimiser.second)):
-        parts |= {f"{name} of {k}": moment for k, moment in zip(("hidden", "readout"), moments, strict=True)}
+        parts |= {f"{name} of {k}": moment for k, moment in zip(names, moments, strict=True)}
     return {name: part.clone() for name, part in parts.items()} | {"steps": torch.tensor(update.optimiser.steps)}
 
 
@@ -118,7 +130,7 @@ def hold_to_the_witness(pair, batch=3, windows=3, tolerance=1e-10, moves=True, s
     after = learned(pair.ours)
     chunks = -(-len(got.value) // pair.rule.tau_f)
     assert after["steps"] - before["steps"] == windows * pair.rule.replays * chunks
-    for name in ("hidden", "readout"):
+    for name in ("hidden", "readout", "path")[: 2 + bool(len(after["path"]))]:
         assert (float((after[name] - before[name]).abs().max()) > 1e-3) == moves
     assert torch.equal(pair.ours.update.network.recurrent.diagonal(), torch.zeros(NEURONS))
     return got
@@ -140,7 +152,7 @@ def test_every_rule_equals_its_definition(double, agent, ticks):
 
 
 def test_a_rule_that_learns_nothing_changes_nothing(double):
-    hold_to_the_witness(Pair("random", lr_hidden=0.0, lr_readout=0.0, replays=1, tau_f=12), moves=False)
+    hold_to_the_witness(Pair("random", lr_hidden=0.0, lr_readout=0.0, lr_path=0.0, replays=1, tau_f=12), moves=False)
 
 
 OPTIONS = [
@@ -166,6 +178,13 @@ OPTIONS = [
     {"max_grad_norm": 1e9},
     {"lr_final": 0.1, "entropy": 0.1, "entropy_final": 0.0},
     {"sync": False, "replays": 1},
+    {"path": False},
+    {"path": False, "clip": "apart"},
+    {"clip": "apart", "max_grad_norm": 0.1},
+    {"clip": "apart", "agent": "acer", "max_grad_norm": 0.1},
+    {"lam": 0.5, "lam_critic": 0.95},
+    {"lam": 0.5, "lam_critic": 0.95, "agent": "v-trace"},
+    {"lam": 0.9, "lam_critic": 0.3},
 ]
 
 

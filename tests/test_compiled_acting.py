@@ -492,7 +492,7 @@ def test_sampled_actions_are_those_of_the_head(trained):
     numbers = np.stack([np.random.default_rng([3 + i, 1]).random(len(seen)) for i in range(5)], axis=1)
     greedy = 0
     for (state, action), uniform in zip(seen, numbers, strict=True):
-        params, _ = policy.network.read(policy.network.state_of(state[0]))
+        params = policy.network.policy_readout(policy.network.state_of(state[0]).readout)
         wanted = (params.double().softmax(-1).cumsum(-1) <= torch.from_numpy(uniform)[:, None]).sum(-1)
         assert action.tolist() == wanted.tolist()
         greedy += int((params.argmax(-1) == wanted).sum())

@@ -165,7 +165,7 @@ def test_engines_read_the_parameters_as_they_change():
     state = policy.initial_state(2)
     seen, after = engine.run(x, state, reset), policy.tick(x[0], state)
     assert_close(seen.states.mem[0], after.mem.detach())
-    assert_close(seen.value[0], policy.read(after)[1].detach())
+    assert_close(seen.value[0], policy.read(after, x[0])[1].detach())
 
 
 def test_results_do_not_depend_on_threads():

@@ -18,7 +18,7 @@ FLOORS = [
     {"lfcs.engines", "lfcs.heads"},
     {"lfcs.policy", "lfcs.trajectory"},
     {"lfcs.rollout"},
-    {"lfcs.evaluation", "lfcs.agent", "lfcs.callbacks"},
+    {"lfcs.evaluation", "lfcs.agent", "lfcs.callbacks", "lfcs.average"},
     {"lfcs.update", "lfcs.monitor", "lfcs.recorder", "lfcs.verdict"},
     {"lfcs.learner", "lfcs.online", "lfcs.compiled", "lfcs.device_rollout"},
     {"lfcs.trainer"},

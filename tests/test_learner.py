@@ -146,7 +146,9 @@ def test_learning_rates_and_entropy_bonus_fall_to_their_final_fractions():
     learner_, rule = trainer.learner, trainer.config.rule
     for left, lr, entropy in ((1.0, 1.0, 0.04), (0.5, 0.6, 0.03), (0.0, 0.2, 0.02)):
         learner_.learn(trainer.rollout.collect(12), left)
-        assert learner_.update.learning_rates == pytest.approx((rule.lr_hidden * lr, rule.lr_readout * lr))
+        assert learner_.update.learning_rates == pytest.approx(
+            (rule.lr_hidden * lr, rule.lr_readout * lr, rule.lr_path * lr)
+        )
         assert learner_.update.entropy_bonus == pytest.approx(entropy)
 
 

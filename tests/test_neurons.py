@@ -62,7 +62,7 @@ def test_its_gradient_equals_autograd(double):
         state = state.cleared(reset_t)
         fields = (state.spk.detach(), *state.of_neurons()[1:])
         state = network.tick(x_t, NetState.join(fields, state.readout, state.trace))
-        params, value = network.read(state)
+        params, value = network.read(state, x_t)
         outputs.append(torch.cat((params, value[:, None]), dim=1))
         states.append(state.data.detach())
     error = torch.randn(12, 3, 3, generator=torch.Generator().manual_seed(1))

@@ -15,19 +15,21 @@ MASK = {"agent__mask": "two-sided"}  # of lf-cs
 
 
 def summed_gradients(windows, apart=0.0, **settings):
-    """Return the sums of both gradients over windows with weights that do not move, as sums over steps."""
+    """Return the sums of the gradients over windows with weights that do not move, as sums over steps."""
     trainer = small_trainer(
         rule__lr_hidden=0.0, rule__lr_readout=0.0, rule__homeostasis=0.0, rule__entropy=0.0, rule__tail=100,
-        network__input_gain=4.0, rule__critic_share=0.5, encoder__kind="identity", **FORM, **settings,
+        network__input_gain=4.0, rule__critic_share=0.5, encoder__kind="identity", network__critic_path=True,
+        rule__lr_path=0.0, **FORM, **settings,
     )  # fmt: skip
     new = trainer.learner.update.network
     for policy in (trainer.reference, new):
         policy.readout.normal_(generator=torch.Generator().manual_seed(1))
+        policy.path.normal_(generator=torch.Generator().manual_seed(3))
     # another policy than the reference's, the same critic: ratios away from 1, some outside the band
     new.readout[:-1] += apart * torch.randn(new.readout[:-1].shape, generator=torch.Generator().manual_seed(2))
     if trainer.config.rule.form == "window":  # whose compiled form has no optimiser to look at
         trainer.learner = Learner(trainer.learner.update, trainer.engine)
-    total, step = [0.0, 0.0], trainer.learner.update.optimiser.step
+    total, step = [0.0, 0.0, 0.0], trainer.learner.update.optimiser.step
 
     def record(gradients, rates, max_norm):
         for i, gradient in enumerate(gradients):
@@ -85,6 +87,8 @@ def test_the_online_form_says_what_it_needs():
     for wrong in ({"agent__mask": "sided"}, {"rule__normalise": True}, {"rule__tau_f": 4}, {"rule__replays": 2}):
         with pytest.raises(UserError, match=r"rule\.form=online needs"):
             small_trainer(**({"rule__tau_f": 12} | FORM | MASK | {"rule__form": "online"} | wrong))
+    with pytest.raises(UserError, match="one trace for policy and critic"):
+        small_trainer(**{"rule__tau_f": 12, "rule__form": "online", "rule__lam_critic": 1.0} | FORM | MASK)
 
 
 def test_what_a_rule_does_not_read_is_not_asked_of_it():

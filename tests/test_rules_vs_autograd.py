@@ -30,7 +30,7 @@ def autograd_window(policy, x, reset):
             states.append(state)
     ticks, states = policy.config.ticks, NetState(torch.stack([s.data for s in states]), state.neurons)
     by_step = states.at(slice(ticks - 1, None, ticks))
-    return *policy.read(by_step), states
+    return *policy.read(by_step, x), states
 
 
 def by_tick(policy, states, reset):

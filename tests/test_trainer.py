@@ -28,6 +28,9 @@ FAST = {
 }  # fmt: skip
 
 
+LEVERS = {
+    "network.critic_path": True, "rule.average": 4, "rule.clip": "apart", "rule.distance": 0.02, "rule.lam_critic": 1.0,
+}  # fmt: skip
 ONLINE = {"rule.form": "online", "agent.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
 ONLINE |= {"rule.tau_f": FAST["rule.window"]}
 
@@ -128,7 +131,7 @@ def test_a_run_directory_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("windows", [1, 7, 15, 21])
-@pytest.mark.parametrize("form", [{}, ONLINE, {"replay.capacity": 3, "replay.burn_in": 2}])
+@pytest.mark.parametrize("form", [{}, ONLINE, {"replay.capacity": 3, "replay.burn_in": 2}, LEVERS])
 def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, form):
     whole, expected = run(tmp_path / "whole", **form)
     cut = begin(tmp_path / "cut", **form)
