@@ -331,17 +331,20 @@ def test_learning_goes_on_from_what_was_saved(double):
 
 
 @kernels.compiled
-def judge_rows(address, params, action, score, entropy_score, found):
+def judge_rows(address, params, action, constants, score, entropy_score, found):
     judge = judge_at(address, params)
     for i in range(len(params)):
-        judge(params[i], action[i], score[i], entropy_score[i], found[i])
+        judge(params[i], action[i], constants, score[i], entropy_score[i], found[i])
 
 
 @kernels.compiled
-def choose_rows(address, params, uniform, action):
+def choose_rows(address, params, uniform, constants, action):
     choose = draw_at(address, params)
     for i in range(len(params)):
-        choose(params[i], uniform[i], action[i])
+        choose(params[i], uniform[i], constants, action[i])
+
+
+NONE = np.empty(0)  # constants of these heads
 
 
 def head_of(kind, actions):
@@ -368,7 +371,7 @@ def test_compiled_judgements_are_the_heads(kind, rows, seed):
     score, entropy_score, found = np.full((2, *params.shape), np.nan), None, np.full((len(rows), 2), np.nan)
     score, entropy_score = score
     given_ = params.numpy(), action.numpy().astype(np.float64)[:, None]
-    judge_rows(head.loops.judge.address(), *given_, score, entropy_score, found)
+    judge_rows(head.loops.judge.address(), *given_, NONE, score, entropy_score, found)
     log_prob, entropy = found.T.copy()
     for got, expected in zip((log_prob, score, entropy, entropy_score), wanted, strict=True):
         assert_close(torch.from_numpy(got), expected, rtol=1e-12, atol=1e-12)
@@ -384,9 +387,9 @@ def test_compiled_actions_are_the_heads(kind, rows, seed):
     head, action = head_of(kind, len(rows[0])), np.full((len(rows), 1), np.nan)
     drawn = head.sample(params, torch.Generator().manual_seed(seed))
     uniform = torch.rand((len(rows), 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
-    choose_rows(head.loops.draw.address(), params.numpy(), uniform, action)
+    choose_rows(head.loops.draw.address(), params.numpy(), uniform, NONE, action)
     assert action[:, 0].tolist() == drawn.tolist()
-    choose_rows(head.loops.greedy.address(), params.numpy(), np.empty((len(rows), 0)), action)
+    choose_rows(head.loops.greedy.address(), params.numpy(), np.empty((len(rows), 0)), NONE, action)
     best = params[:, : head.outputs].max(-1, keepdim=True).values
     assert (params[:, : head.outputs].gather(-1, torch.from_numpy(action).long()) == best).all()
     assert action[:, 0].tolist() == (params[:, : head.outputs] == best).int().argmax(-1).tolist()  # the first of equals
@@ -397,14 +400,14 @@ def test_actions_come_as_often_as_they_should(kind):
     params, count = params_of(kind, [[1.0, -1.0, 0.3, -30.0]]), 40_000
     head, action = head_of(kind, 4), np.empty((count, 1))
     uniform = np.random.default_rng(0).random((count, 1))
-    choose_rows(head.loops.draw.address(), params.expand(count, -1).contiguous().numpy(), uniform, action)
+    choose_rows(head.loops.draw.address(), params.expand(count, -1).contiguous().numpy(), uniform, NONE, action)
     often = np.bincount(action[:, 0].astype(int), minlength=4) / count
     np.testing.assert_allclose(often, params[0, :4].softmax(-1).numpy(), atol=0.01)
     edge = np.array([[0.0], [np.nextafter(1.0, 0.0)]])
-    choose_rows(head.loops.draw.address(), params.expand(2, -1).contiguous().numpy(), edge, action[:2])
+    choose_rows(head.loops.draw.address(), params.expand(2, -1).contiguous().numpy(), edge, NONE, action[:2])
     assert action[0, 0] == 0 and action[1, 0] in (2, 3)  # never one that there is not
     equal, edge = np.zeros((7, params.shape[1])), np.array([[0.0], [0.2], [0.25], [0.4], [0.5], [0.75], [0.9]])
-    choose_rows(head.loops.draw.address(), equal, edge, action[:7])
+    choose_rows(head.loops.draw.address(), equal, edge, NONE, action[:7])
     assert action[:7, 0].tolist() == [0, 0, 1, 1, 2, 3, 3]  # an action begins where those before it end
 
 

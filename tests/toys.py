@@ -94,16 +94,51 @@ class Forgetful(Guess):
         return super().reset(seed=None, options=options)
 
 
-class Continuous(Guess):
+class Written(Guess):
     """An action space that is not supported."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+        self.action_space = gymnasium.spaces.Text(3)
+
+
+class Wanted(gymnasium.Env):
+    """Ten steps: do what is shown. ``space`` says of what kind actions are; ``right`` and ``cost`` are of each kind.
+
+    One of three lights is on. Reward is minus the cost of the action, 0 for the right one; one that is not in the space
+    is an error.
+    """
+
+    def __init__(self, space: gymnasium.Space, cost) -> None:
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (3,), np.float32)
+        self.action_space, self.cost = space, cost
+
+    def _obs(self):
+        self.lit = int(self.np_random.integers(3))
+        return np.eye(3, dtype=np.float32)[self.lit]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._obs(), {}
 
     def step(self, action):
-        assert action in self.action_space
-        return super().step(5)
+        if action not in self.action_space:
+            raise ValueError(f"{action!r} is not in {self.action_space}")
+        reward = -float(self.cost(self.lit, action))
+        self.time += 1
+        return self._obs(), reward, False, self.time == 10, {}
+
+
+AIMS = np.array([[-1.0, 3.0], [1.0, 0.0], [3.0, 1.5]])  # of two numbers, for each light
+
+
+def missed(lit, action):
+    """Return the mean square distance from what is wanted, in halves of the bounds."""
+    return np.mean((np.ravel(action) - AIMS[lit]) ** 2) / 4.0
+
+
+BOX = gymnasium.spaces.Box(np.array([[-2.0], [-1.0]], np.float32), np.array([[4.0], [4.0]], np.float32))
 
 
 class Echo(gymnasium.Env):
@@ -138,5 +173,6 @@ gymnasium.register("FaultyReward-v0", entry_point=Faulty)
 gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "observation"})
 gymnasium.register("Fragile-v0", entry_point=Fragile)
 gymnasium.register("Forgetful-v0", entry_point=Forgetful)
-gymnasium.register("Continuous-v0", entry_point=Continuous)
+gymnasium.register("Written-v0", entry_point=Written)
+gymnasium.register("Aim-v0", entry_point=Wanted, kwargs={"space": BOX, "cost": missed})
 gymnasium.register("Worded-v0", entry_point=Worded)
