@@ -28,6 +28,9 @@ from lfcs.update import Update, View
 
 ACTIONS, INPUTS, NEURONS = 3, 3, 9
 SPACE = gymnasium.spaces.Discrete(ACTIONS)
+BOX = gymnasium.spaces.Box(-1.0, 2.0, (3,), np.float32)
+CHOICES, BITS = gymnasium.spaces.MultiDiscrete([3, 2]), gymnasium.spaces.MultiBinary(3)
+WHOLE = gymnasium.spaces.Dict({"one": SPACE, "two": gymnasium.spaces.Tuple([BOX, CHOICES]), "three": BITS})
 RULE = {"window": 12, "tau_s": 12, "tau_f": 4, "replays": 3, "lr_readout": 0.03, "lr_hidden": 0.005, "tail": 4}
 HAVE_LOOPS = [name for name, agent in AGENTS.items() if loops_of(agent(RuleConfig())) is not None]
 LEARN = [name for name in HAVE_LOOPS if name != "random"]
@@ -37,9 +40,10 @@ class Pair:
     """The same weights, rule and policy that acts twice: the compiled learner and the Python one."""
 
     def __init__(self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, **rule):
+        self.space = rule.pop("space", SPACE)
         self.rule = RuleConfig(**RULE | rule)
         made = AGENTS[agent](self.rule, AGENTS[agent].Options(**options or {}))
-        self.head, self.ticks, self.sync = made.head(SPACE), ticks, sync
+        self.head, self.ticks, self.sync = made.head(self.space), ticks, sync
         self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks)
         self.reference.hidden[INPUTS] = 0.0  # the bias, so that it does not fire all the time
         self.acting = CompiledEngine(self.reference)
@@ -137,6 +141,24 @@ def test_every_rule_equals_its_definition(double, agent, ticks):
     pair = Pair(agent, ticks, entropy=0.02)
     saw = hold_to_the_witness(pair)
     assert (saw.rho - 1.0).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("agent", ["lf-cs", "e-prop", "naive-replay", "importance", "v-trace"])
+@pytest.mark.parametrize("space", [BOX, CHOICES, BITS, WHOLE], ids=["box", "choices", "bits", "whole"])
+def test_every_action_space_equals_its_definition(double, space, agent):
+    one_pass = {"replays": 1, "tau_f": 12} if agent == "e-prop" else {}
+    pair = Pair(agent, 2, space=space, entropy=0.02, **one_pass)
+    saw = hold_to_the_witness(pair)
+    assert (saw.rho - 1.0).abs().max() > 0.05 or agent == "e-prop"
+
+
+@pytest.mark.parametrize("space", [BOX, WHOLE], ids=["box", "whole"])
+def test_older_windows_of_every_action_space(double, space):
+    pair = Pair(capacity=3, replays=4, tau_f=5, burn_in=3, space=space, feedback="random")
+    for _ in range(4):
+        _, got, wanted = pair.window()
+        assert_same(got._asdict(), wanted._asdict(), 1e-10)
+        assert_same(learned(pair.ours), learned(pair.witness), 1e-10)
 
 
 def test_a_rule_that_learns_nothing_changes_nothing(double):

@@ -103,11 +103,7 @@ class Written(Guess):
 
 
 class Wanted(gymnasium.Env):
-    """Ten steps: do what is shown. ``space`` says of what kind actions are; ``right`` and ``cost`` are of each kind.
-
-    One of three lights is on. Reward is minus the cost of the action, 0 for the right one; one that is not in the space
-    is an error.
-    """
+    """Ten steps, one of three lights is on: the reward is minus the cost(light, action). Checks its actions."""
 
     def __init__(self, space: gymnasium.Space, cost) -> None:
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (3,), np.float32)
@@ -138,7 +134,28 @@ def missed(lit, action):
     return np.mean((np.ravel(action) - AIMS[lit]) ** 2) / 4.0
 
 
+def wrong(lit, action):
+    """Return the share of choices, counted from 1, that are not the light; or of bits that are not its own."""
+    own = np.arange(len(action)) == lit if action.dtype == np.int8 else lit + 1
+    return np.mean(action != own)
+
+
+def both(lit, action):
+    """Return the mean of what the parts of an action miss, by the kind of each."""
+    parts = action.values() if isinstance(action, dict) else action
+    costs = [missed if np.asarray(p).dtype.kind == "f" else wrong for p in parts]
+    return np.mean([cost(lit, np.atleast_1d(p)) for cost, p in zip(costs, parts, strict=True)])
+
+
 BOX = gymnasium.spaces.Box(np.array([[-2.0], [-1.0]], np.float32), np.array([[4.0], [4.0]], np.float32))
+CHOICES = gymnasium.spaces.MultiDiscrete([3, 4], start=[1, 1])
+BITS = gymnasium.spaces.MultiBinary(3)
+TUPLE = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(3, start=1), BOX])
+DICT = gymnasium.spaces.Dict({"aim": BOX, "bits": BITS, "pair": CHOICES})
+WANTED = {
+    "Box": (BOX, missed), "Choices": (CHOICES, wrong), "Bits": (BITS, wrong), "Tuple": (TUPLE, both),
+    "Dict": (DICT, both),
+}  # fmt: skip
 
 
 class Echo(gymnasium.Env):
@@ -174,5 +191,6 @@ gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "
 gymnasium.register("Fragile-v0", entry_point=Fragile)
 gymnasium.register("Forgetful-v0", entry_point=Forgetful)
 gymnasium.register("Written-v0", entry_point=Written)
-gymnasium.register("Aim-v0", entry_point=Wanted, kwargs={"space": BOX, "cost": missed})
+for name, (space, cost) in WANTED.items():
+    gymnasium.register(f"{name}-v0", entry_point=Wanted, kwargs={"space": space, "cost": cost})
 gymnasium.register("Worded-v0", entry_point=Worded)
