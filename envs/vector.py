@@ -144,17 +144,14 @@ def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
 
 
 def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
-    """Return environments as tensors on a device, or None where there are none.
-
-    Nor are there of continuous actions: what a head makes of those for an environment, it makes on the host.
-    """
+    """Return environments as tensors on a device, or None where there are none."""
     if not isinstance(env, str):
         return None
     from lfcs.envs import classic, on_device  # here, as workers do without
 
     _load(env)
     task = classic.find(_name(env))
-    if task is None or not isinstance(task.action_space, gymnasium.spaces.Discrete):
+    if task is None or not any(name in on_device.FORMS for name in task.ids):
         return None
     return on_device.DeviceVectorEnv(_name(env), num_envs, device)
 

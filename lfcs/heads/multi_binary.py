@@ -102,7 +102,7 @@ class MultiBinaryHead:
         return (action * params - torch.logaddexp(params, torch.zeros_like(params))).sum(-1)
 
     def judge(self, params: Tensor, action: Tensor) -> Judgement:
-        """Return log π(a); a_i - p_i (Williams 1992, section 6); H = -Σ_i p log p + (1-p) log(1-p); -l_i p_i (1 - p_i).
+        """Return log π(a); a_i - p_i (Williams 1992, section 4); H = -Σ_i p log p + (1-p) log(1-p); -l_i p_i (1 - p_i).
 
         The entropy is written as Σ_i log(1 + exp(-|l|)) + |l| (1 - p of the likelier).
         """
