@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Agent, Loops, Sample, error_pointer, weight_pointer
 from lfcs.config import setting
+from lfcs.errors import UserError
 from lfcs.heads import ActionValueHead, Head
 from lfcs.heads.categorical import softmax
 from lfcs.pointers import Row
@@ -70,7 +72,9 @@ class Acer(Agent):
         truncation: float = setting(10.0, "largest ratio c of the truncated part", low=1.0)
 
     def head(self, space: Any) -> Head:
-        """Return a categorical head with action advantages α beside the logits."""
+        """Return a categorical head with action advantages α beside the logits. Raises UserError for other actions."""
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            raise UserError(f"agent {self.name} has a critic of every action: actions must be Discrete")
         return ActionValueHead(super().head(space))
 
     def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:

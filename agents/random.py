@@ -1,4 +1,4 @@
-"""Random: every action is as likely as any other, and nothing is learned."""
+"""Random: actions are drawn from what a head begins with, and nothing is learned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lfcs.agents.naive_replay import NaiveReplay
 
 
 class Random(NaiveReplay):
-    """π_k = 1/K: logits that start at 0 and stay there."""
+    """Outputs that start at 0 and stay there: π_k = 1/K for choices, for numbers the Gaussian that is the start."""
 
     name = "random"
     fixed = {

@@ -23,6 +23,7 @@ from gymnasium.vector.utils import batch_space
 from lfcs.envs.vectorised import make_vectorised
 from lfcs.errors import UserError, nearest
 from lfcs.names import import_module
+from lfcs.nested import mapped
 from lfcs.spawn import cores, main_not_run_again
 
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
@@ -143,17 +144,14 @@ def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
 
 
 def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
-    """Return environments as tensors on a device, or None where there are none.
-
-    Nor are there of continuous actions: what a head makes of those for an environment, it makes on the host.
-    """
+    """Return environments as tensors on a device, or None where there are none."""
     if not isinstance(env, str):
         return None
     from lfcs.envs import classic, on_device  # here, as workers do without
 
     _load(env)
     task = classic.find(_name(env))
-    if task is None or not isinstance(task.action_space, gymnasium.spaces.Discrete):
+    if task is None or not any(name in on_device.FORMS for name in task.ids):
         return None
     return on_device.DeviceVectorEnv(_name(env), num_envs, device)
 
@@ -221,14 +219,16 @@ class WorkerVectorEnv(VectorEnv):
         like.close()
         space: Any = self.single_observation_space
         actions: Any = self.single_action_space
+        self._shares_actions = actions.shape is not None  # else they have parts, and go with the message
         shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
             "obs": (space.shape, space.dtype),
             "final": (space.shape, space.dtype),
-            "action": (actions.shape, actions.dtype),
             "reward": ((), np.dtype(np.float64)),
             "terminated": ((), np.dtype(bool)),
             "truncated": ((), np.dtype(bool)),
         }
+        if self._shares_actions:
+            shapes["action"] = actions.shape, actions.dtype
         memory = {
             name: (RawArray("b", self.num_envs * int(np.prod(shape)) * dtype.itemsize), shape, dtype)
             for name, (shape, dtype) in shapes.items()
@@ -273,8 +273,9 @@ class WorkerVectorEnv(VectorEnv):
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment; see gymnasium. ``infos["final_obs"]`` holds rows for ended episodes alone."""
         shared = self._shared
-        shared["action"][:] = actions
-        self._ask(("step", None))
+        if self._shares_actions:
+            shared["action"][:] = actions
+        self._ask(("step", None if self._shares_actions else actions))
         outcome = (shared[name].copy() for name in ("obs", "reward", "terminated", "truncated"))
         return *outcome, {"final_obs": shared["final"]}  # type: ignore[return-value]
 
@@ -298,11 +299,13 @@ def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slic
         shared = _views(memory, rows)
         envs = make_sync(_unpacked(portable), rows.stop - rows.start)
         while True:
-            command, seed = pipe.recv()
+            command, given = pipe.recv()
             if command == "reset":
-                shared["obs"][:], _ = envs.reset(seed=None if seed is None else seed + rows.start)
+                shared["obs"][:], _ = envs.reset(seed=None if given is None else given + rows.start)
             else:
-                obs, reward, terminated, truncated, infos = envs.step(shared["action"])
+                obs, reward, terminated, truncated, infos = envs.step(
+                    shared["action"] if given is None else mapped(lambda part: part[rows], given)
+                )
                 for name, value in zip(
                     ("obs", "reward", "terminated", "truncated"), (obs, reward, terminated, truncated), strict=True
                 ):

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple, Protocol
 
+import gymnasium
 import torch
 from torch import Tensor
 
+from lfcs.compiled.rollout import has_loops
 from lfcs.errors import UserError
 from lfcs.network import NetState
 from lfcs.policy import Acted, Encoder, EncoderLoops, Policy
@@ -111,6 +113,7 @@ class DeviceRollout(Rollout):
             name = type(policy.encoder).__name__
             raise UserError(f"encoder {name} has no form on tensors (encode_tensor): use train.env_kind=plain")
         self.tensors: TensorEnvs = envs.tensors
+        self.outward = self._outward() if isinstance(envs.single_action_space, gymnasium.spaces.Box) else None
         self.encoder: Any = policy.encoder
         self.episodes = deque(maxlen=max(100, self.batch))
         self.moments = moments_of(policy.encoder, self.device)
@@ -125,6 +128,20 @@ class DeviceRollout(Rollout):
         self.state = self.policy.network.initial_state(self.batch)
         self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # ends, returns and lengths [T, B] not yet brought
 
+    def _outward(self) -> Tensor:
+        """Return what maps actions for the environments, on their device; see :func:`lfcs.heads.base.outward`."""
+        if not has_loops(self.policy.head):
+            name = type(self.policy.head).__name__
+            raise UserError(f"head {name} does not map actions on a device: use train.env_kind=plain")
+        return torch.from_numpy(self.policy.head.numbers().outward).to(self.device, self.policy.network.hidden.dtype)
+
+    def _given(self, action: Tensor) -> Tensor:
+        """Return actions as the environments take them."""
+        if self.outward is None:
+            return action
+        scale, shift, low, high, _ = self.outward
+        return torch.minimum(torch.maximum(shift + scale * action.view(self.batch, -1), low), high)
+
     def _encode(self, obs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         x = self.encoder.encode_tensor(obs, mean, std, self.moments.constants)
         return x.to(self.policy.network.hidden.dtype)
@@ -135,7 +152,7 @@ class DeviceRollout(Rollout):
         self.moments.follow(obs)
         mean, std = self.moments.mean, self.moments.std()
         acted = self.policy.respond(self._encode(obs, mean, std), self.state, reset)
-        _, reward, terminated, truncated, following = self.tensors.step(acted.action)
+        _, reward, terminated, truncated, following = self.tensors.step(self._given(acted.action))
         self.env_steps += self.batch
         self.state, self.ended = acted.state, terminated | truncated
         total, length = self.total + reward, self.length + 1

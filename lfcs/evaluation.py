@@ -23,7 +23,7 @@ class Predicts(Protocol):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
         /,
-    ) -> tuple[np.ndarray, Any]:
+    ) -> tuple[Any, Any]:
         """Return actions [B] and a state for observations [B, ...]; see :meth:`lfcs.policy.Policy.predict`."""
 
 
@@ -34,7 +34,7 @@ class Watch(Protocol):
         self,
         obs: np.ndarray,
         state: Any,
-        action: np.ndarray,
+        action: Any,
         reward: np.ndarray,
         began: np.ndarray,
         ended: np.ndarray,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from numba import types
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from lfcs.config import EncoderConfig, NetworkConfig
 from lfcs.engines import Engine, Steps
 from lfcs.errors import UserError
 from lfcs.heads import Head, head_name
+from lfcs.nested import mapped
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.pointers import ROW, Pointer, function_at, pointer
 
@@ -121,13 +123,13 @@ class Policy:
         state: State | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, State]:
+    ) -> tuple[Any, State]:
         """Return actions and the state after them, in the shape of Stable-Baselines3's ``predict``.
 
-        ``obs`` is one observation or a batch [B, ...], and so is the action. ``state`` is what the call before
-        returned, None at the start; ``episode_start`` [B] is true where an episode begins, which clears the state
-        there. ``deterministic`` takes the most probable action, else it is drawn. Raises ValueError on shapes that
-        do not fit.
+        ``obs`` is one observation or a batch [B, ...], and so is the action, or each of its parts. ``state`` is what
+        the call before returned, None at the start; ``episode_start`` [B] is true where an episode begins, which
+        clears the state there. ``deterministic`` takes the most probable action, else it is drawn. Raises ValueError
+        on shapes that do not fit.
         """
         shape = self.observation_space.shape
         obs = np.asarray(obs)
@@ -145,7 +147,7 @@ class Policy:
         reset = torch.from_numpy(starts).to(network.hidden.device)
         acted = self.act(batch, before, reset, deterministic)
         action = self.head.to_env(acted.action)
-        return action[0] if single else action, (acted.state.data.cpu().numpy(),)
+        return mapped(lambda batch: batch[0], action) if single else action, (acted.state.data.cpu().numpy(),)
 
     def seeded(self, seed: int) -> Policy:
         """Return this policy with a generator of its own; weights and encoder are shared."""
@@ -193,15 +195,33 @@ def network_of(saved: dict[str, Any], outputs: int, inputs: int) -> SpikingNetwo
 
 def pack_space(space: gymnasium.Space) -> dict[str, Any]:
     """Return a space as plain values and arrays. Raises UserError for one that no policy has."""
-    if isinstance(space, gymnasium.spaces.Box):
-        return {"kind": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
-    raise UserError(f"space {space} cannot be saved: it is neither a Box nor Discrete")
+    match space:
+        case spaces.Box():
+            return {"kind": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
+        case spaces.Discrete():
+            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+        case spaces.MultiDiscrete():
+            return {"kind": "MultiDiscrete", "n": space.nvec, "start": space.start, "dtype": str(space.dtype)}
+        case spaces.MultiBinary():
+            return {"kind": "MultiBinary", "shape": list(space.shape), "flat": isinstance(space.n, int)}
+        case spaces.Tuple():
+            return {"kind": "Tuple", "parts": [pack_space(part) for part in space.spaces]}
+        case spaces.Dict():
+            return {"kind": "Dict", "parts": [[key, pack_space(part)] for key, part in space.spaces.items()]}
+    raise UserError(f"space {space} cannot be saved: no policy has one like it")
 
 
 def unpack_space(saved: dict[str, Any]) -> gymnasium.Space:
     """Return the space of :func:`pack_space`."""
-    if saved["kind"] == "Box":
-        return gymnasium.spaces.Box(saved["low"], saved["high"], dtype=np.dtype(saved["dtype"]).type)
-    return gymnasium.spaces.Discrete(saved["n"], start=saved["start"])
+    match saved["kind"]:
+        case "Box":
+            return spaces.Box(saved["low"], saved["high"], dtype=np.dtype(saved["dtype"]).type)
+        case "MultiDiscrete":
+            return spaces.MultiDiscrete(saved["n"], np.dtype(saved["dtype"]).type, start=saved["start"])
+        case "MultiBinary":
+            return spaces.MultiBinary(saved["shape"][0] if saved["flat"] else saved["shape"])
+        case "Tuple":
+            return spaces.Tuple([unpack_space(part) for part in saved["parts"]])
+        case "Dict":
+            return spaces.Dict({key: unpack_space(part) for key, part in saved["parts"]})
+    return spaces.Discrete(saved["n"], start=saved["start"])

@@ -12,6 +12,7 @@ from lfcs import checkpoint
 from lfcs.callbacks import Callback, Running
 from lfcs.errors import UserError
 from lfcs.evaluation import MAX_BATCH
+from lfcs.nested import named
 from lfcs.rollout import Moment
 
 WHERE = ("training", "greedy", "sampled")
@@ -23,9 +24,10 @@ class Recorder(Callback):
     ``where`` is "greedy" or "sampled" for the first episode of each evaluation, or "training" for every episode. An
     episode is a dictionary of arrays by step: ``observation`` [T, ...], ``input`` [T, D] (currents), ``spikes`` [T, N],
     ``membrane`` [T, N] (in thresholds), ``readout`` [T, N], ``trace`` [T, D + 1 + N] (presynaptic), ``params`` [T, K]
-    of the head, ``value`` [T], ``action``, ``reward`` [T], and ``env_steps``, when it was recorded. State is that of a
-    step's last tick. :meth:`save` writes them all into one file, keys ``0/spikes`` and so on, the oldest first; a run
-    writes ``recording.npz`` into its directory at its end. Raises ValueError on an unknown ``where`` or a bad number.
+    of the head, ``value`` [T], ``action`` (``action/0`` or ``action/key`` where it has parts), ``reward`` [T], and
+    ``env_steps``, when it was recorded. State is that of a step's last tick. :meth:`save` writes them all into one
+    file, keys ``0/spikes`` and so on, the oldest first; a run writes ``recording.npz`` into its directory at its end.
+    Raises ValueError on an unknown ``where`` or a bad number.
     """
 
     def __init__(self, where: str = "greedy", keep: int = 4, steps: int = 1000, environment: int = 0) -> None:
@@ -70,9 +72,9 @@ class Recorder(Callback):
             "input": x[0].cpu().numpy(),
             "params": params,
             "value": value,
-            "action": moment.action[b],
             "reward": np.float64(moment.reward[b]),
         }
+        row |= {name: action[b] for name, action in named("action", moment.action)}
         parts = {"spikes": state.spk, "membrane": state.mem, "readout": state.readout, "trace": state.trace}
         row |= {name: part[0].cpu().numpy() for name, part in parts.items()}
         return {name: np.array(item) for name, item in row.items()}

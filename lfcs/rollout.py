@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lfcs.errors import UserError
+from lfcs.nested import mapped, named
 from lfcs.network import NetState
 from lfcs.policy import Acted, Policy
 from lfcs.trajectory import Trajectory
@@ -28,7 +29,7 @@ class Moment(NamedTuple):
 
     obs: np.ndarray  # [B, ...] that the policy acted on
     state: NetState  # [B] of the network after it, spikes and traces of the step's last tick
-    action: np.ndarray  # [B, ...] as the environment takes it
+    action: Any  # [B, ...] as the environment takes it: an array, or arrays in a tuple or dictionary
     reward: np.ndarray  # [B]
     began: np.ndarray  # [B] whether the step began an episode
     ended: np.ndarray  # [B] whether it ended one
@@ -72,7 +73,7 @@ class Rollout:
     def refresh(self, seed: int) -> None:
         """Start every environment and its neurons afresh; running episodes are cut and count as truncated."""
         self.seed = seed
-        self.action_log: list[np.ndarray] = []
+        self.action_log: list[Any] = []
         self.obs, _ = self.envs.reset(seed=seed)
         check_finite(self.obs, "observation", self.env_steps)
         self.begun = np.ones(self.batch, dtype=bool)
@@ -80,7 +81,7 @@ class Rollout:
         self.episode_length = np.zeros(self.batch, dtype=np.int64)
         self.state = self.policy.network.initial_state(self.batch)
 
-    def _step_envs(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _step_envs(self, action: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return rewards, terminations, truncations and the next observations before any reset."""
         self.action_log.append(action)
         self.obs, reward, terminated, truncated, infos = self.envs.step(action)
@@ -155,7 +156,9 @@ class Rollout:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` needs to bring environments, neurons and generator back."""
-        log = np.stack(self.action_log) if self.action_log else np.zeros((0, self.batch), dtype=np.int64)
+        log: Any = np.zeros((0, self.batch), dtype=np.int64)
+        if self.action_log:
+            log = mapped(lambda *by_step: np.stack(by_step), *self.action_log)
         return {
             "seed": self.seed,
             "env_steps": self.env_steps,
@@ -169,8 +172,9 @@ class Rollout:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore; raises UserError if the environments did not come back to the same observation."""
         self.refresh(saved["seed"])
-        for action in saved["actions"]:
-            self._step_envs(action)
+        _, first = next(named("", saved["actions"]))
+        for t in range(len(first)):
+            self._step_envs(mapped(lambda by_step, t=t: by_step[t], saved["actions"]))
             self._close_episodes(self.begun)
         if not np.array_equal(self.obs, saved["observation"]):
             raise UserError("cannot resume: the environments do not repeat themselves when given the same seed")

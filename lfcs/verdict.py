@@ -4,9 +4,11 @@ With the return's mean over the last 100 training episodes, let ``gain`` be its 
 has *diverged* if it had learned something, gain > |first| / 2, and for the last fifth of the run's steps
 
     the return has been below best - gain / 2                                     ("lost what it had learned"), or
-    the policy's entropy has been below 0.05 nats and the return below best - gain / 4       ("entropy collapsed"),
+    the policy's entropy has been below that of a closed one and the return below best - gain / 4 ("entropy collapsed"),
 
-or if a gradient was not finite. The verdict can be lifted while the run goes on: what counts is its end.
+or if a gradient was not finite. When a policy is *closed* its head says (:class:`lfcs.heads.Head`): 0.05 nats for each
+choice, and where numbers are drawn, whose entropy may be negative, that of twice the least deviation. The verdict can
+be lifted while the run goes on: what counts is its end.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from typing import Any
 from lfcs.callbacks import Callback, Running
 
 SPAN = 0.2  # of the run's steps
-CLOSED = 0.05  # nats
 
 
 class Verdict(Callback):
@@ -25,8 +26,8 @@ class Verdict(Callback):
 
     metrics = ("train/diverged",)
 
-    def __init__(self, total: int) -> None:
-        self.span = SPAN * total
+    def __init__(self, total: int, closed: float = 0.05) -> None:
+        self.span, self.closed = SPAN * total, closed
         self.first: float | None = None
         self.best = -math.inf
         self.kept = self.open = 0  # steps at which the run last had what it had learned; and was open or doing well
@@ -43,7 +44,7 @@ class Verdict(Callback):
         gain = self.best - self.first
         if value >= self.best - gain / 2:
             self.kept = step
-        if value >= self.best - gain / 4 or entropy >= CLOSED:
+        if value >= self.best - gain / 4 or entropy >= self.closed:
             self.open = step
         before, self.reason = self.reason, None
         if gain > abs(self.first) / 2:
@@ -52,6 +53,10 @@ class Verdict(Callback):
             elif step - self.open >= self.span:
                 self.reason = "entropy collapsed"
         return self.reason is not None and before is None
+
+    def begin(self, trainer: Running) -> None:
+        """Ask the head when a policy is closed."""
+        self.closed = trainer.policy.head.closed
 
     def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """Judge the window and warn where the verdict has just become bad."""

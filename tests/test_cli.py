@@ -50,7 +50,7 @@ def failing(capsys, *argv):
         (["CartPole-v1", "--seed", "-1"], "seed must be at least 0"),
         (["CartPole-v1", "--device", "tpu"], "device must be cpu or cuda"),
         (["CartPole-v1", "--agent", "e-prop", "--set", "rule.replays=4"], "e-prop stands for rule.replays=1"),
-        (["toys:Continuous-v0"], "actions must be Discrete"),
+        (["toys:Written-v0"], "is not supported: it must be one of Discrete, Box"),
         (["toys:Worded-v0"], "must be a Box"),
     ],
 )

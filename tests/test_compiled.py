@@ -38,6 +38,9 @@ RULE = {
     "lr_path": 0.02,
     "tail": 4,
 }
+BOX = gymnasium.spaces.Box(-1.0, 2.0, (3,), np.float32)
+CHOICES, BITS = gymnasium.spaces.MultiDiscrete([3, 2]), gymnasium.spaces.MultiBinary(3)
+WHOLE = gymnasium.spaces.Dict({"one": SPACE, "two": gymnasium.spaces.Tuple([BOX, CHOICES]), "three": BITS})
 HAVE_LOOPS = [name for name, agent in AGENTS.items() if loops_of(agent(RuleConfig())) is not None]
 LEARN = [name for name in HAVE_LOOPS if name != "random"]
 
@@ -48,9 +51,10 @@ class Pair:
     def __init__(
         self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, path=True, **rule
     ):
+        self.space = rule.pop("space", SPACE)
         self.rule = RuleConfig(**RULE | rule)
         made = AGENTS[agent](self.rule, AGENTS[agent].Options(**options or {}))
-        self.head, self.ticks, self.sync = made.head(SPACE), ticks, sync
+        self.head, self.ticks, self.sync = made.head(self.space), ticks, sync
         self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks, critic_path=path)
         self.reference.hidden[INPUTS] = 0.0  # the bias, so that it does not fire all the time
         self.acting = CompiledEngine(self.reference)
@@ -149,6 +153,24 @@ def test_every_rule_equals_its_definition(double, agent, ticks):
     pair = Pair(agent, ticks, entropy=0.02)
     saw = hold_to_the_witness(pair)
     assert (saw.rho - 1.0).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("agent", ["lf-cs", "e-prop", "naive-replay", "importance", "v-trace"])
+@pytest.mark.parametrize("space", [BOX, CHOICES, BITS, WHOLE], ids=["box", "choices", "bits", "whole"])
+def test_every_action_space_equals_its_definition(double, space, agent):
+    one_pass = {"replays": 1, "tau_f": 12} if agent == "e-prop" else {}
+    pair = Pair(agent, 2, space=space, entropy=0.02, **one_pass)
+    saw = hold_to_the_witness(pair)
+    assert (saw.rho - 1.0).abs().max() > 0.05 or agent == "e-prop"
+
+
+@pytest.mark.parametrize("space", [BOX, WHOLE], ids=["box", "whole"])
+def test_older_windows_of_every_action_space(double, space):
+    pair = Pair(capacity=3, replays=4, tau_f=5, burn_in=3, space=space, feedback="random")
+    for _ in range(4):
+        _, got, wanted = pair.window()
+        assert_same(got._asdict(), wanted._asdict(), 1e-10)
+        assert_same(learned(pair.ours), learned(pair.witness), 1e-10)
 
 
 def test_a_rule_that_learns_nothing_changes_nothing(double):
@@ -350,17 +372,20 @@ def test_learning_goes_on_from_what_was_saved(double):
 
 
 @kernels.compiled
-def judge_rows(address, params, action, score, entropy_score, found):
+def judge_rows(address, params, action, constants, score, entropy_score, found):
     judge = judge_at(address, params)
     for i in range(len(params)):
-        judge(params[i], action[i], score[i], entropy_score[i], found[i])
+        judge(params[i], action[i], constants, score[i], entropy_score[i], found[i])
 
 
 @kernels.compiled
-def choose_rows(address, params, uniform, action):
+def choose_rows(address, params, uniform, constants, action):
     choose = draw_at(address, params)
     for i in range(len(params)):
-        choose(params[i], uniform[i], action[i])
+        choose(params[i], uniform[i], constants, action[i])
+
+
+NONE = np.empty(0)  # constants of these heads
 
 
 def head_of(kind, actions):
@@ -387,7 +412,7 @@ def test_compiled_judgements_are_the_heads(kind, rows, seed):
     score, entropy_score, found = np.full((2, *params.shape), np.nan), None, np.full((len(rows), 2), np.nan)
     score, entropy_score = score
     given_ = params.numpy(), action.numpy().astype(np.float64)[:, None]
-    judge_rows(head.loops.judge.address(), *given_, score, entropy_score, found)
+    judge_rows(head.loops.judge.address(), *given_, NONE, score, entropy_score, found)
     log_prob, entropy = found.T.copy()
     for got, expected in zip((log_prob, score, entropy, entropy_score), wanted, strict=True):
         assert_close(torch.from_numpy(got), expected, rtol=1e-12, atol=1e-12)
@@ -403,9 +428,9 @@ def test_compiled_actions_are_the_heads(kind, rows, seed):
     head, action = head_of(kind, len(rows[0])), np.full((len(rows), 1), np.nan)
     drawn = head.sample(params, torch.Generator().manual_seed(seed))
     uniform = torch.rand((len(rows), 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
-    choose_rows(head.loops.draw.address(), params.numpy(), uniform, action)
+    choose_rows(head.loops.draw.address(), params.numpy(), uniform, NONE, action)
     assert action[:, 0].tolist() == drawn.tolist()
-    choose_rows(head.loops.greedy.address(), params.numpy(), np.empty((len(rows), 0)), action)
+    choose_rows(head.loops.greedy.address(), params.numpy(), np.empty((len(rows), 0)), NONE, action)
     best = params[:, : head.outputs].max(-1, keepdim=True).values
     assert (params[:, : head.outputs].gather(-1, torch.from_numpy(action).long()) == best).all()
     assert action[:, 0].tolist() == (params[:, : head.outputs] == best).int().argmax(-1).tolist()  # the first of equals
@@ -416,14 +441,14 @@ def test_actions_come_as_often_as_they_should(kind):
     params, count = params_of(kind, [[1.0, -1.0, 0.3, -30.0]]), 40_000
     head, action = head_of(kind, 4), np.empty((count, 1))
     uniform = np.random.default_rng(0).random((count, 1))
-    choose_rows(head.loops.draw.address(), params.expand(count, -1).contiguous().numpy(), uniform, action)
+    choose_rows(head.loops.draw.address(), params.expand(count, -1).contiguous().numpy(), uniform, NONE, action)
     often = np.bincount(action[:, 0].astype(int), minlength=4) / count
     np.testing.assert_allclose(often, params[0, :4].softmax(-1).numpy(), atol=0.01)
     edge = np.array([[0.0], [np.nextafter(1.0, 0.0)]])
-    choose_rows(head.loops.draw.address(), params.expand(2, -1).contiguous().numpy(), edge, action[:2])
+    choose_rows(head.loops.draw.address(), params.expand(2, -1).contiguous().numpy(), edge, NONE, action[:2])
     assert action[0, 0] == 0 and action[1, 0] in (2, 3)  # never one that there is not
     equal, edge = np.zeros((7, params.shape[1])), np.array([[0.0], [0.2], [0.25], [0.4], [0.5], [0.75], [0.9]])
-    choose_rows(head.loops.draw.address(), equal, edge, action[:7])
+    choose_rows(head.loops.draw.address(), equal, edge, NONE, action[:7])
     assert action[:7, 0].tolist() == [0, 0, 1, 1, 2, 3, 3]  # an action begins where those before it end
 
 

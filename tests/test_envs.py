@@ -229,7 +229,7 @@ def test_an_encoder_from_outside_is_found_by_name(tmp_path):
 
 def test_no_worker_stays_behind_where_a_run_cannot_begin(tmp_path):
     before = set(multiprocessing.active_children())
-    for env in ("toys:Continuous-v0", toys.Forgetful):
+    for env in ("toys:Written-v0", toys.Forgetful):
         with pytest.raises(UserError):
             given = {"settings": {"train.env_workers": 2, "network.neurons": 8}, "run_dir": tmp_path / str(env)[:9]}
             lfcs.train(env, steps=20, callbacks=[Cut()], **given)

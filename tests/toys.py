@@ -94,16 +94,68 @@ class Forgetful(Guess):
         return super().reset(seed=None, options=options)
 
 
-class Continuous(Guess):
+class Written(Guess):
     """An action space that is not supported."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+        self.action_space = gymnasium.spaces.Text(3)
+
+
+class Wanted(gymnasium.Env):
+    """Ten steps, one of three lights is on: the reward is minus the cost(light, action). Checks its actions."""
+
+    def __init__(self, space: gymnasium.Space, cost) -> None:
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (3,), np.float32)
+        self.action_space, self.cost = space, cost
+
+    def _obs(self):
+        self.lit = int(self.np_random.integers(3))
+        return np.eye(3, dtype=np.float32)[self.lit]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._obs(), {}
 
     def step(self, action):
-        assert action in self.action_space
-        return super().step(5)
+        if action not in self.action_space:
+            raise ValueError(f"{action!r} is not in {self.action_space}")
+        reward = -float(self.cost(self.lit, action))
+        self.time += 1
+        return self._obs(), reward, False, self.time == 10, {}
+
+
+AIMS = np.array([[-1.0, 3.0], [1.0, 0.0], [3.0, 1.5]])  # of two numbers, for each light
+
+
+def missed(lit, action):
+    """Return the mean square distance from what is wanted, in halves of the bounds."""
+    return np.mean((np.ravel(action) - AIMS[lit]) ** 2) / 4.0
+
+
+def wrong(lit, action):
+    """Return the share of choices, counted from 1, that are not the light; or of bits that are not its own."""
+    own = np.arange(len(action)) == lit if action.dtype == np.int8 else lit + 1
+    return np.mean(action != own)
+
+
+def both(lit, action):
+    """Return the mean of what the parts of an action miss, by the kind of each."""
+    parts = action.values() if isinstance(action, dict) else action
+    costs = [missed if np.asarray(p).dtype.kind == "f" else wrong for p in parts]
+    return np.mean([cost(lit, np.atleast_1d(p)) for cost, p in zip(costs, parts, strict=True)])
+
+
+BOX = gymnasium.spaces.Box(np.array([[-2.0], [-1.0]], np.float32), np.array([[4.0], [4.0]], np.float32))
+CHOICES = gymnasium.spaces.MultiDiscrete([3, 4], start=[1, 1])
+BITS = gymnasium.spaces.MultiBinary(3)
+TUPLE = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(3, start=1), BOX])
+DICT = gymnasium.spaces.Dict({"aim": BOX, "bits": BITS, "pair": CHOICES})
+WANTED = {
+    "Box": (BOX, missed), "Choices": (CHOICES, wrong), "Bits": (BITS, wrong), "Tuple": (TUPLE, both),
+    "Dict": (DICT, both),
+}  # fmt: skip
 
 
 class Echo(gymnasium.Env):
@@ -138,5 +190,7 @@ gymnasium.register("FaultyReward-v0", entry_point=Faulty)
 gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "observation"})
 gymnasium.register("Fragile-v0", entry_point=Fragile)
 gymnasium.register("Forgetful-v0", entry_point=Forgetful)
-gymnasium.register("Continuous-v0", entry_point=Continuous)
+gymnasium.register("Written-v0", entry_point=Written)
+for name, (space, cost) in WANTED.items():
+    gymnasium.register(f"{name}-v0", entry_point=Wanted, kwargs={"space": space, "cost": cost})
 gymnasium.register("Worded-v0", entry_point=Worded)

@@ -44,8 +44,9 @@ class Mind(NamedTuple):
     hidden: Array
     readout: Array
     path: Array  # [D] of the critic, or [0]
-    judge: int
+    judge: int  # of the head
     choose: int  # draw or greedy
+    head: Array  # its constants
 
 
 class Memory(NamedTuple):
@@ -148,10 +149,10 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
     for b in range(batch):
         for k in range(size):
             row[k] = memory.out[0, b, k]
-        choose(row, uniform[b], action[b])
+        choose(row, uniform[b], mind.head, action[b])
         if judges:
             copy(memory.out[0, b], params[b])
-            judge(row, action[b], score, entropy_score, found)
+            judge(row, action[b], mind.head, score, entropy_score, found)
             logp[b], value[b] = found[0], memory.out[0, b, size]
 
 
@@ -177,11 +178,19 @@ def sense(t, senses, obs, x):
     encode_rows(senses.encode, senses.constants, senses.observed, senses.mean, senses.m2, obs, x[t])
 
 
+@inner
+def give(outward, action, given):
+    """Write what an environment is given [A] of an action [A]; see :func:`lfcs.heads.base.outward`."""
+    for i in range(len(given)):
+        number = min(max(outward[1, i] + outward[0, i] * action[i], outward[2, i]), outward[3, i])
+        given[i] = np.float32(number) if outward[4, i] != 0.0 else number
+
+
 @compiled
-def act(first, senses, mind, memory, tasks, uniform, lived):
+def act(outward, senses, mind, memory, tasks, uniform, lived):
     """Act for a window of T steps in B environments of a compiled task; ``uniform`` [T, B, U].
 
-    An action of a Discrete space is counted from ``first``. Returns how many rows of ``lived.final`` are used.
+    ``outward`` [5, A] is as in :func:`lfcs.heads.base.outward`. Returns how many rows of ``lived.final`` are used.
     """
     steps, batch = lived.reward.shape
     obs, finals = np.empty((batch, tasks.obs.shape[1])), 0
@@ -194,8 +203,7 @@ def act(first, senses, mind, memory, tasks, uniform, lived):
         lived.final_at[t] = -1
         wanted = t == steps - 1
         for b in range(batch):
-            for i in range(tasks.action.shape[1]):
-                tasks.action[b, i] = lived.action[t, b, i] + first
+            give(outward, lived.action[t, b], tasks.action[b])
             memory.reset[0, b] = step_one(tasks, b)
             row = tasks.outcome[b]
             lived.reward[t, b], lived.terminated[t, b], lived.truncated[t, b] = row[0], row[1] != 0.0, row[2] != 0.0
@@ -237,7 +245,7 @@ def look_beyond(t, every, at, senses, mind, memory, tasks, lived):
 
 
 @alone
-def play(first, senses, mind, memory, tasks, uniform, running, total, length):
+def play(outward, senses, mind, memory, tasks, uniform, running, total, length):
     """Act for T steps without learning; ``uniform`` [T, B, U]. See :func:`act`.
 
     An environment is ``running`` [B] until its episode ends; its return [B] and length [B] go on until then.
@@ -250,8 +258,7 @@ def play(first, senses, mind, memory, tasks, uniform, running, total, length):
         sense(0, senses, obs, x)
         decide(x, uniform[t], mind, memory, False, action, nothing, none, none)
         for b in range(batch):
-            for i in range(tasks.action.shape[1]):
-                tasks.action[b, i] = action[b, i] + first
+            give(outward, action[b], tasks.action[b])
             memory.reset[0, b] = step_one(tasks, b)
             if running[b]:
                 total[b] += tasks.outcome[b, 0]

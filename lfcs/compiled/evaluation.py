@@ -11,10 +11,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
 from lfcs import evaluation
 from lfcs.compiled import act
-from lfcs.compiled.rollout import as_counted, first_action, has_loops, is_compiled, memory_for, mind_of, senses_of
+from lfcs.compiled.rollout import has_loops, is_compiled, memory_for, mind_of, senses_of
 from lfcs.compiled.tasks import Tasks
 from lfcs.engines import CompiledEngine
 from lfcs.evaluation import Watch
@@ -75,8 +76,7 @@ class Noise:
     """What the actions of some episodes are drawn from, each from a generator of its own; nothing where greedy."""
 
     def __init__(self, policy: Policy, seed: int, count: int, greedy: bool) -> None:
-        assert policy.head.loops is not None
-        self.greedy, self.numbers = greedy, policy.head.loops.noise
+        self.greedy, self.numbers = greedy, policy.head.numbers().noise
         self.generators = [np.random.default_rng([seed + i, 1]) for i in range(0 if greedy else count)]
 
     def block(self, which: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ class Noise:
 
 def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise) -> Outcome:
     """Return returns and lengths of an episode in each of some compiled environments, of which none is kept."""
-    batch, first = envs.num_envs, first_action(envs.single_action_space)
+    batch, outward = envs.num_envs, policy.head.numbers().outward
     mind, memory = mind_of(policy, noise.greedy), memory_for(policy, batch, False)
     envs.reset(seed=seed)
     envs.ready(BLOCK)
@@ -99,7 +99,7 @@ def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise
     while len(which):
         alive, more, steps = np.ones(len(which), bool), np.zeros(len(which)), np.zeros(len(which), np.int64)
         tasks.used[:] = 0  # what follows an end is not counted: any start will do
-        act.play(first, senses, mind, memory, tasks, noise.block(which), alive, more, steps)
+        act.play(outward, senses, mind, memory, tasks, noise.block(which), alive, more, steps)
         total[which] += more
         length[which] += steps
         if not alive.all():
@@ -110,10 +110,9 @@ def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise
 def by_steps(policy: Policy, envs: gymnasium.vector.VectorEnv, seed: int, noise: Noise, watch: Watch | None) -> Outcome:
     """Return returns and lengths of an episode in each environment, showing every step to ``watch``."""
     batch, head, every = envs.num_envs, policy.head, np.arange(envs.num_envs)
-    assert head.loops is not None
     mind, memory = mind_of(policy, noise.greedy), memory_for(policy, batch, watch is not None)
     total, length, running = np.zeros(batch), np.zeros(batch, np.int64), np.ones(batch, bool)
-    action, kind = np.empty((batch, head.loops.width)), memory.out.dtype
+    action, kind = np.empty((batch, head.numbers().width)), memory.out.dtype
     nothing, none = np.empty((0, 0), kind), np.empty(0, kind)
     obs, _ = envs.reset(seed=seed)
     starts, t = np.ones(batch, bool), 0
@@ -124,7 +123,7 @@ def by_steps(policy: Policy, envs: gymnasium.vector.VectorEnv, seed: int, noise:
         memory.reset[0] = starts
         x = policy.encoder.encode(obs).astype(kind, copy=False)[None]
         act.decide(x, uniform[t % BLOCK], mind, memory, False, action, nothing, none, none)
-        given = head.to_env(as_counted(action))
+        given = head.to_env(head.counted(torch.from_numpy(action)))
         following, reward, terminated, truncated, _ = envs.step(given)
         check_finite(reward, "reward", int(length.sum()))
         began, starts = starts, terminated | truncated

@@ -53,6 +53,7 @@ class Rule(NamedTuple):
     """A learning rule's compiled forms, by address, and its numbers; see :class:`lfcs.config.RuleConfig`."""
 
     judge: int  # of the head
+    head: Array  # its constants
     weight: int
     error: int
     constants: Array

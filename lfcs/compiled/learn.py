@@ -198,7 +198,7 @@ def judge(begin, end, window, rule, learned, seen, room, share):
         for b in range(share.low, share.high):
             for k in range(size):
                 params[k], params_ref[k] = out[t - begin, b, k], refs[t, b, k]
-            judged(params, actions[t, b], score, entropy_score, found)
+            judged(params, actions[t, b], rule.head, score, entropy_score, found)
             rho = math.exp(float(kind(found[0])) - float(logp_ref[t, b]))
             seen.rho[t, b], seen.entropy[t, b] = rho, found[1]
             advantage, raw = float(seen.advantage[t, b]), float(seen.raw[t, b])

@@ -151,7 +151,8 @@ class CompiledLearner(Learner):
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = forms.Rule(
-            judge=update.head.loops.judge.address(), weight=loops.weight.address(), error=loops.error.address(),
+            judge=update.head.loops.judge.address(), head=update.head.numbers().constants,
+            weight=loops.weight.address(), error=loops.error.address(),
             constants=np.array(loops.constants, np.float64), rho_bar=rho_bar, c_bar=c_bar, tau_f=rule.tau_f,
             tail=rule.tail, gamma=rule.gamma, lam=rule.lam, lam_critic=max(rule.lam, rule.lam_critic),
             normalise=rule.normalise, entropy=update.entropy_bonus, value=rule.value, homeostasis=rule.homeostasis,

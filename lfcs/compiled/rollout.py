@@ -16,13 +16,13 @@ from lfcs.policy import Encoder, Policy
 from lfcs.rollout import Look, Moment, Rollout
 from lfcs.trajectory import Trajectory
 
+METHODS = "judge", "log_prob", "sample", "draw", "greedy", "to_env"  # of a head, that its loops stand for
+
 
 def has_loops(head: Head) -> bool:
     """Return whether a head has compiled forms that stand for it."""
     given = getattr(head, "loops", None)
-    return given is not None and (
-        "loops" in vars(head) or stands_for(head, "loops", ("judge", "log_prob", "sample", "greedy", "to_env"))
-    )
+    return given is not None and ("loops" in vars(head) or stands_for(head, "loops", METHODS))
 
 
 def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
@@ -33,7 +33,7 @@ def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
     return act.Mind(
         engine.kernels.advance, int(engine.tick.address), engine.fields, engine.constants, engine.decay,
         engine.update, engine.ticks, engine.hidden, engine.readout, policy.network.path.numpy(), loops.judge.address(),
-        choose.address(),
+        choose.address(), policy.head.numbers().constants,
     )  # fmt: skip
 
 
@@ -65,16 +65,6 @@ def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
     )
 
 
-def first_action(space: Any) -> float:
-    """Return the number that a Discrete space's actions are counted from, 0 for others."""
-    return float(getattr(space, "start", 0.0))
-
-
-def as_counted(action: np.ndarray) -> torch.Tensor:
-    """Return actions [..., A] of the compiled loops as a head counts them."""
-    return torch.from_numpy(action[..., 0].astype(np.int64))
-
-
 class CompiledRollout(Rollout):
     """Acts as :class:`lfcs.rollout.Rollout` does, with the same numbers whatever the environments are."""
 
@@ -104,20 +94,23 @@ class CompiledRollout(Rollout):
 
     def _uniform(self, steps: int) -> np.ndarray:
         """Return the numbers that actions are drawn from, [T, B, U]."""
-        loops, like = self.policy.head.loops, self.policy.network.hidden
-        assert loops is not None
-        shape, generator = (steps, self.batch, loops.noise), self.policy.generator
+        noise, like = self.policy.head.numbers().noise, self.policy.network.hidden
+        shape, generator = (steps, self.batch, noise), self.policy.generator
         return torch.rand(shape, generator=generator, dtype=like.dtype).double().numpy()
 
+    def _given(self, rows: np.ndarray) -> Any:
+        """Return actions as the environments take them, of rows [..., A] of the compiled loops."""
+        head = self.policy.head
+        return head.to_env(head.counted(torch.from_numpy(rows)))
+
     def _room(self, steps: int) -> act.Lived:
-        loops, kind = self.policy.head.loops, self.policy.network.hidden.numpy().dtype
-        assert loops is not None
+        width, kind = self.policy.head.numbers().width, self.policy.network.hidden.numpy().dtype
         by_step, inputs = (steps, self.batch), self.policy.encoder.size
         logp, value, bootstrap = np.empty((3, *by_step), kind)
         terminated, truncated, reset = np.empty((3, *by_step), bool)
         bootstrap[:] = 0.0
         return act.Lived(
-            x=np.empty((*by_step, inputs), kind), action=np.empty((*by_step, loops.width)),
+            x=np.empty((*by_step, inputs), kind), action=np.empty((*by_step, width)),
             params=np.empty((*by_step, self.policy.head.size), kind), logp=logp, value=value, bootstrap=bootstrap,
             reward=np.empty(by_step), terminated=terminated, truncated=truncated, reset=reset,
             final=np.empty((*by_step, inputs), kind), final_at=np.full(steps, -1),
@@ -127,9 +120,9 @@ class CompiledRollout(Rollout):
         """Act for a window in one call."""
         envs: Any = self.envs
         envs.ready(len(uniform))
-        mind, first = mind_of(self.policy), first_action(envs.single_action_space)
-        finals = act.act(first, senses, mind, self.memory, envs.tasks(), uniform, lived)
-        self.action_log += list(self.policy.head.to_env(as_counted(lived.action)))
+        mind, outward = mind_of(self.policy), self.policy.head.numbers().outward
+        finals = act.act(outward, senses, mind, self.memory, envs.tasks(), uniform, lived)
+        self.action_log += list(self._given(lived.action))
         self.obs, self.begun = envs.obs.copy(), self.memory.reset[0].copy()  # type: ignore[union-attr]
         self.env_steps += lived.reward.size
         over = act.count_episodes(lived, self.episode_return, self.episode_length)
@@ -146,7 +139,7 @@ class CompiledRollout(Rollout):
             lived.x[t], memory.reset[0], lived.reset[t] = encoder.encode(obs), began, began
             given = lived.action[t], lived.params[t], lived.logp[t], lived.value[t]
             act.decide(lived.x[t : t + 1], uniform[t], mind, memory, True, *given)
-            action = self.policy.head.to_env(as_counted(lived.action[t]))
+            action = self._given(lived.action[t])
             reward, lived.terminated[t], lived.truncated[t], following = self._step_envs(action)
             lived.reward[t] = reward
             if lived.truncated[t].any() or t == len(uniform) - 1:
@@ -162,8 +155,9 @@ class CompiledRollout(Rollout):
     def _trajectory(self, lived: act.Lived, finals: int, first_state: NetState) -> Trajectory:
         t = torch.from_numpy
         steps, final = np.flatnonzero(lived.final_at >= 0), t(lived.final[:finals].copy())
+        action = self.policy.head.counted(t(lived.action))
         return Trajectory(
-            x=t(lived.x), action=as_counted(lived.action), params=t(lived.params), logp_ref=t(lived.logp),
+            x=t(lived.x), action=action, params=t(lived.params), logp_ref=t(lived.logp),
             value=t(lived.value), bootstrap=t(lived.bootstrap), reward=t(lived.reward.astype(lived.value.dtype)),
             terminated=t(lived.terminated), truncated=t(lived.truncated), reset=t(lived.reset),
             final=dict(zip(map(int, steps), final, strict=True)), state=first_state,

@@ -9,24 +9,29 @@ from typing import Any
 
 import gymnasium
 
-from lfcs.errors import UserError
 from lfcs.heads.action_value import ActionValueHead
-from lfcs.heads.base import Head, Judgement
+from lfcs.heads.base import BY_SPACE, Head, Judgement, make_head
 from lfcs.heads.categorical import CategoricalHead
+from lfcs.heads.gaussian import GaussianHead
+from lfcs.heads.multi_binary import MultiBinaryHead
+from lfcs.heads.multi_discrete import MultiDiscreteHead
+from lfcs.heads.product import ProductHead
 from lfcs.names import lookup, name_of
 
-__all__ = ["HEADS", "ActionValueHead", "CategoricalHead", "Head", "Judgement", "head_name", "make_head", "named_head"]
+__all__ = [
+    "HEADS", "ActionValueHead", "CategoricalHead", "GaussianHead", "Head", "Judgement", "MultiBinaryHead",
+    "MultiDiscreteHead", "ProductHead", "head_name", "make_head", "named_head",
+]  # fmt: skip
 
-HEADS: dict[str, Any] = {"categorical": CategoricalHead, "action-value": ActionValueHead}
-BY_SPACE: dict[type[gymnasium.Space], Any] = {gymnasium.spaces.Discrete: CategoricalHead}
-
-
-def make_head(space: gymnasium.Space) -> Head:
-    """Return the head for an action space. Raises UserError for a space without one."""
-    for kind, head in BY_SPACE.items():
-        if isinstance(space, kind):
-            return head.of(space)
-    raise UserError(f"action space {space} is not supported: actions must be Discrete")
+HEADS: dict[str, Any] = {
+    "categorical": CategoricalHead, "action-value": ActionValueHead, "gaussian": GaussianHead,
+    "multi-discrete": MultiDiscreteHead, "multi-binary": MultiBinaryHead, "product": ProductHead,
+}  # fmt: skip
+BY_SPACE.update({
+    gymnasium.spaces.Discrete: CategoricalHead, gymnasium.spaces.Box: GaussianHead,
+    gymnasium.spaces.MultiDiscrete: MultiDiscreteHead, gymnasium.spaces.MultiBinary: MultiBinaryHead,
+    gymnasium.spaces.Tuple: ProductHead, gymnasium.spaces.Dict: ProductHead,
+})  # fmt: skip
 
 
 def head_name(head: Head) -> str:

@@ -7,15 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lfcs.heads.base import Head, Judgement, Loops, draw_pointer, greedy_pointer, judge_pointer
+from lfcs.heads.base import Head, Judgement, Loops, Numbers, draw_pointer, greedy_pointer, judge_pointer
 from lfcs.heads.categorical import CategoricalHead, draw_softmax, greedy_softmax, judge_softmax
 from lfcs.pointers import Row
 
 
 @judge_pointer
-def judge(
-    params: np.ndarray, action: np.ndarray, score: np.ndarray, entropy_score: np.ndarray, found: np.ndarray
-) -> None:
+def judge(params: Row, action: Row, constants: Row, score: Row, entropy_score: Row, found: Row) -> None:
     """See :meth:`ActionValueHead.judge`."""
     k = len(params) // 2
     judge_softmax(params[:k], action, score[:k], entropy_score[:k], found)
@@ -24,13 +22,13 @@ def judge(
 
 
 @draw_pointer
-def draw(params: Row, uniform: Row, action: Row) -> None:
+def draw(params: Row, uniform: Row, constants: Row, action: Row) -> None:
     """See :meth:`ActionValueHead.sample`."""
     draw_softmax(params[: len(params) // 2], uniform, action)
 
 
 @greedy_pointer
-def greedy(params: Row, uniform: Row, action: Row) -> None:
+def greedy(params: Row, uniform: Row, constants: Row, action: Row) -> None:
     """See :meth:`ActionValueHead.greedy`."""
     greedy_softmax(params[: len(params) // 2], action)
 
@@ -44,7 +42,7 @@ class ActionValueHead:
     loops: Loops | None = Loops(judge, draw, greedy)
 
     def __init__(self, policy: Head) -> None:
-        self.policy, self.outputs, self.size = policy, policy.size, 2 * policy.size
+        self.policy, self.outputs, self.size, self.closed = policy, policy.size, 2 * policy.size, policy.closed
         if type(policy) is not CategoricalHead:
             self.loops = None
 
@@ -52,6 +50,14 @@ class ActionValueHead:
     def of(cls, space: gymnasium.Space) -> ActionValueHead:
         """Return the head for a Discrete space. Raises UserError for any other."""
         return cls(CategoricalHead.of(space))
+
+    def numbers(self) -> Numbers:
+        """Return what goes with the compiled forms."""
+        return self.policy.numbers()
+
+    def counted(self, rows: Tensor) -> Tensor:
+        """Return k [...] of rows [..., 1]."""
+        return self.policy.counted(rows)
 
     def to_env(self, action: Tensor) -> np.ndarray:
         """Return actions as the environment takes them."""

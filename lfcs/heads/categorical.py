@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from lfcs.errors import UserError
-from lfcs.heads.base import Judgement, Loops, draw_pointer, greedy_pointer, judge_pointer
+from lfcs.heads.base import (
+    Judgement,
+    Loops,
+    Numbers,
+    as_it_is,
+    draw_pointer,
+    greedy_pointer,
+    judge_pointer,
+    uniforms,
+)
 from lfcs.kernels import compiled
 from lfcs.pointers import Row
 
@@ -36,9 +45,7 @@ def softmax(params: Row, out: Row) -> None:
 
 
 @compiled
-def judge_softmax(
-    params: np.ndarray, action: np.ndarray, score: np.ndarray, entropy_score: np.ndarray, found: np.ndarray
-) -> None:
+def judge_softmax(params: Row, action: Row, score: Row, entropy_score: Row, found: Row) -> None:
     """See :meth:`CategoricalHead.judge`."""
     taken, entropy = int(action[0]), 0.0
     largest, total = exponentials(params, score)
@@ -75,21 +82,19 @@ def greedy_softmax(params: Row, action: Row) -> None:
 
 
 @judge_pointer
-def judge(
-    params: np.ndarray, action: np.ndarray, score: np.ndarray, entropy_score: np.ndarray, found: np.ndarray
-) -> None:
+def judge(params: Row, action: Row, constants: Row, score: Row, entropy_score: Row, found: Row) -> None:
     """See :meth:`CategoricalHead.judge`."""
     judge_softmax(params, action, score, entropy_score, found)
 
 
 @draw_pointer
-def draw(params: Row, uniform: Row, action: Row) -> None:
+def draw(params: Row, uniform: Row, constants: Row, action: Row) -> None:
     """See :meth:`CategoricalHead.sample`."""
     draw_softmax(params, uniform, action)
 
 
 @greedy_pointer
-def greedy(params: Row, uniform: Row, action: Row) -> None:
+def greedy(params: Row, uniform: Row, constants: Row, action: Row) -> None:
     """See :meth:`CategoricalHead.greedy`."""
     greedy_softmax(params, action)
 
@@ -98,6 +103,7 @@ class CategoricalHead:
     """π = softmax(l) over ``size`` discrete actions; ``params`` are the logits l [..., K]."""
 
     loops: Loops | None = Loops(judge, draw, greedy)
+    closed = 0.05
 
     def __init__(self, size: int, start: int = 0) -> None:
         if size < 2:
@@ -112,13 +118,24 @@ class CategoricalHead:
             raise UserError(f"action space {space} is not supported: actions must be Discrete")
         return cls(int(space.n), int(space.start))
 
+    def numbers(self) -> Numbers:
+        """Return what goes with the compiled forms."""
+        return Numbers(1, as_it_is(1, self.start))
+
+    def counted(self, rows: Tensor) -> Tensor:
+        """Return k [...] of rows [..., 1]."""
+        return rows[..., 0].long()
+
     def to_env(self, action: Tensor) -> np.ndarray:
         """Return actions counted from the space's start."""
         return action.cpu().numpy() + self.start
 
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a [...] by inverting the cumulative distribution at one uniform number per row."""
-        uniform = torch.rand((*params.shape[:-1], 1), generator=generator, dtype=params.dtype, device=params.device)
+        """Draw a [...]."""
+        return self.draw(params, uniforms(params, 1, generator))
+
+    def draw(self, params: Tensor, uniform: Tensor) -> Tensor:
+        """Return a [...] by inverting the cumulative distribution at one uniform number per row, [..., 1]."""
         below = params.softmax(-1).cumsum(-1) <= uniform
         return below.sum(-1).clamp(max=self.size - 1)
 
