@@ -87,6 +87,14 @@ class EncoderConfig:
     kind: str = setting("population", "population, standardised, identity, or your package.module:Class")
     cells: int = setting(15, "population code: cells per observed number", low=2)
     width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01)
+    bounds: str = setting(
+        "auto",
+        "population code: what it spans: the bounds that the space declares, what was seen in training (running mean "
+        "± 3 standard deviations), or auto: declared where there are any, else seen",
+        choices=("auto", "declared", "seen"),
+    )
+    previous_action: bool = setting(False, "the last action is observed too, zero where an episode begins")
+    previous_reward: bool = setting(False, "the last reward is observed too, zero where an episode begins")
 
 
 @dataclass(frozen=True)
