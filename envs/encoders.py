@@ -90,7 +90,8 @@ class Identity:
         self.config, self.size = config, int(np.prod(space.shape))
         d = self.size if self.follows else 0
         self.observed, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
-        self.binary = binary_of(space)
+        self.binary, self.active = binary_of(space)
+        self.drive = float(self.size - self.binary.sum() + self.active)
         self.constants = self.binary.astype(np.float64)
 
     def loops(self) -> EncoderLoops:
@@ -168,7 +169,10 @@ class Population(Standardised):
         span = np.where(self.binary, BINARY, np.where(bounded, DECLARED, SEEN))
         precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
         self.constants = np.concatenate(([config.cells, precision], span, (low + high) / 2, (high - low) / 2))
-        self.precision, self.size = precision, int(np.where(self.binary, 1, config.cells).sum())
+        coded = int((~self.binary).sum())
+        self.precision, self.size = precision, int(self.binary.sum()) + coded * config.cells
+        # Σ x² of a one-hot is 1, of cells about σ√π in spacings: a one-hot counts as so many cells that it is the same
+        self.drive = config.cells * (coded + self.active / min(config.width * math.sqrt(math.pi), config.cells))
 
     def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
         """See :meth:`Identity.encode_tensor`; a standardised value beyond ±10 is beyond ±1 when divided by 3 too."""

@@ -24,7 +24,9 @@ class NetworkConfig:
     ticks: int = setting(1, "network ticks per environment step", low=1)
     tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
     tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
-    input_gain: float = setting(2.0, "initial input weights are normal with std input_gain/sqrt(inputs)", low=0.0)
+    input_gain: float = setting(
+        2.0, "initial input weights: normal, std input_gain/sqrt(inputs); a one-hot part as one number", low=0.0
+    )
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)

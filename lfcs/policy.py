@@ -48,7 +48,10 @@ class EncoderLoops(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Observations [B, ...] in, input currents [B, size] (float32) out."""
+    """Observations [B, ...] in, input currents [B, size] (float32) out.
+
+    One may have ``drive``, how many inputs of a dense code would drive the network as strongly (by default ``size``).
+    """
 
     size: int
     config: EncoderConfig

@@ -6,6 +6,7 @@ other. A Box stays as it is, of whatever shape: encoders flatten it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,15 +23,17 @@ IMAGE = 32 * 32  # numbers of more than one dimension beyond which they are an i
 class Flat(Box):
     """The numbers [d] that gymnasium's flattening makes of observations in the space ``of``.
 
-    ``binary`` [d] is true where a number is 0 or 1 by nature: what is not of a Box.
+    ``binary`` [d] is true where a number is 0 or 1 by nature: what is not of a Box. ``active`` is how many of these are
+    1 at most: one of each Discrete.
     """
 
     def __init__(self, of: gymnasium.Space) -> None:
         flat: Any = flatten_space(of)
         super().__init__(flat.low, flat.high, dtype=flat.dtype.type)
         self.of = of
-        binary = [np.full(flatdim(leaf), not isinstance(leaf, Box)) for leaf in leaves(of)]
-        self.binary = np.concatenate(binary)
+        parts = list(leaves(of))
+        self.binary = np.concatenate([np.full(flatdim(part), not isinstance(part, Box)) for part in parts])
+        self.active = sum(math.prod(part.shape or ()) for part in parts if not isinstance(part, Box))
 
 
 def leaves(space: gymnasium.Space) -> Iterator[gymnasium.Space]:
@@ -60,7 +63,7 @@ def flat_space(space: gymnasium.Space) -> Box:
                 f"observation space {in_words(leaf)} is not supported: "
                 "it must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of these"
             )
-        if isinstance(leaf, Box) and len(leaf.shape) > 1 and np.prod(leaf.shape) > IMAGE:
+        if isinstance(leaf, Box) and len(leaf.shape) > 1 and math.prod(leaf.shape) > IMAGE:
             raise UserError(f"observation space {in_words(leaf)} is an image: there is no front end for images yet")
     return space if isinstance(space, Box) else Flat(space)
 
@@ -70,9 +73,9 @@ def given_space(space: gymnasium.Space) -> gymnasium.Space:
     return space.of if isinstance(space, Flat) else space
 
 
-def binary_of(space: Box) -> np.ndarray:
-    """Return which of the flattened numbers [d] of a space are 0 or 1 by nature."""
-    return space.binary if isinstance(space, Flat) else np.zeros(flatdim(space), bool)
+def binary_of(space: Box) -> tuple[np.ndarray, int]:
+    """Return which of the flattened numbers [d] of a space are 0 or 1 by nature, and how many of these 1 at most."""
+    return (space.binary, space.active) if isinstance(space, Flat) else (np.zeros(flatdim(space), bool), 0)
 
 
 def flat_row(space: gymnasium.Space, obs: Any) -> np.ndarray:

@@ -103,7 +103,8 @@ class Trainer:
         """Return the policy that acts, with fresh weights."""
         config, space = self.config, self.envs.single_action_space
         head = agent.head(space)
-        network = SpikingNetwork(encoder.size, head.size, config.network, self._generator("weights")).to(self.device)
+        given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
+        network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
         seen = given_space(self.envs.single_observation_space)
         return Policy(network, self._engine(network), head, encoder, seen, space, actions)
