@@ -3,9 +3,21 @@
 import gymnasium
 
 from lfcs.envs.encoders import encodes_tensors, make_encoder
-from lfcs.envs.vector import Env, described, make_vec
+from lfcs.envs.making import Env
+from lfcs.envs.previous import Previous, WithPrevious
+from lfcs.envs.vector import described, flattening, make_vec
 
-__all__ = ["OURS", "Env", "described", "encodes_tensors", "make_encoder", "make_vec"]
+__all__ = [
+    "OURS",
+    "Env",
+    "Previous",
+    "WithPrevious",
+    "described",
+    "encodes_tensors",
+    "flattening",
+    "make_encoder",
+    "make_vec",
+]
 
 OURS = {
     "Pong100-v0": "the first 100 decisions of Pong, from four bytes of RAM (extra 'atari')",

@@ -2,7 +2,7 @@
 
 Each has ``size``, ``observe`` (learns running statistics while training), ``encode`` (uses them as they are), its
 compiled form, its form on tensors (``encode_tensor``, for a device) and its state for checkpoints: the protocol of
-:class:`lfcs.policy.Encoder`.
+:class:`lfcs.policy.Encoder`. Numbers that are 0 or 1 by nature (:mod:`lfcs.spaces`) are currents as they are.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from torch import Tensor
 from lfcs.compiled.act import encode_rows, follow_moments
 from lfcs.config import EncoderConfig
 from lfcs.device_rollout import has_tensor_form
+from lfcs.errors import UserError
 from lfcs.names import lookup
 from lfcs.pointers import Row
 from lfcs.policy import EncoderLoops, encode_pointer
+from lfcs.spaces import binary_of
 
 LARGE = 1e6  # a bound beyond this is no bound: classic control uses the largest float for "unbounded"
+SEEN, DECLARED, BINARY = 0.0, 1.0, 2.0  # what a number's population code spans
 
 
 @encode_pointer
@@ -34,24 +37,28 @@ def identity(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
 
 @encode_pointer
 def standardised(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
-    """x = (obs - mean)/std, clipped to [-10, 10]."""
+    """x = (obs - mean)/std, clipped to [-10, 10]; as it is where ``constants`` [d], whether it is binary, is not 0."""
     for i in range(len(obs)):
-        out[i] = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0)
+        out[i] = obs[i] if constants[i] != 0.0 else min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0)
 
 
 @encode_pointer
 def population(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
     """x_ij = exp(-p (v_i - c_j)²), outwards from the nearest centre: neighbours differ by a factor of known ratio.
 
-    ``constants`` are the number of cells and p, then for each number whether it is bounded, the centre and half the
-    width of its bounds.
+    ``constants`` are the number of cells and p, then for each number its span (SEEN, DECLARED or BINARY), the centre
+    and half the width of its bounds. A binary number has no cells and is one input as it is.
     """
     cells, p, d = int(constants[0]), constants[1], len(obs)
-    bounded, centre, half = constants[2 : 2 + d], constants[2 + d : 2 + 2 * d], constants[2 + 2 * d :]
-    gap = 2.0 / (cells - 1)
+    span, centre, half = constants[2 : 2 + d], constants[2 + d : 2 + 2 * d], constants[2 + 2 * d :]
+    gap, at = 2.0 / (cells - 1), 0
     shrinks = math.exp(-2.0 * p * gap * gap)
     for i in range(d):
-        if bounded[i] != 0.0:
+        if span[i] == BINARY:
+            out[at] = obs[i]
+            at += 1
+            continue
+        if span[i] == DECLARED:
             v = (obs[i] - centre[i]) / half[i]
         else:
             v = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0) / 3.0
@@ -59,17 +66,18 @@ def population(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
         nearest = min(round((v + 1.0) / gap), cells - 1)
         away = v + 1.0 - nearest * gap
         first = math.exp(-p * away * away)
-        out[i * cells + nearest] = first
+        out[at + nearest] = first
         x, ratio = first, math.exp(p * gap * (2.0 * away - gap))
         for j in range(nearest + 1, cells):
             x *= ratio
             ratio *= shrinks
-            out[i * cells + j] = x
+            out[at + j] = x
         x, ratio = first, math.exp(p * gap * (-2.0 * away - gap))
         for j in range(nearest - 1, -1, -1):
             x *= ratio
             ratio *= shrinks
-            out[i * cells + j] = x
+            out[at + j] = x
+        at += cells
 
 
 class Identity:
@@ -82,7 +90,9 @@ class Identity:
         self.config, self.size = config, int(np.prod(space.shape))
         d = self.size if self.follows else 0
         self.observed, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
-        self.constants = np.zeros(0)
+        self.binary, self.active = binary_of(space)
+        self.drive = float(self.size - self.binary.sum() + self.active)
+        self.constants = self.binary.astype(np.float64)
 
     def loops(self) -> EncoderLoops:
         """Return the compiled form."""
@@ -119,7 +129,7 @@ class Identity:
 class Standardised(Identity):
     """(x - mean)/std with running moments over the observations met in training, clipped to [-10, 10].
 
-    The moments follow the parallel update of Chan et al. (1979); a constant number gives 0.
+    The moments follow the parallel update of Chan et al. (1979); a constant number gives 0, a binary one itself.
     """
 
     encoding = standardised
@@ -127,15 +137,19 @@ class Standardised(Identity):
 
     def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
         """See :meth:`Identity.encode_tensor`."""
-        return ((obs - mean) / std).clamp(-10.0, 10.0).to(obs.dtype)
+        x = ((obs - mean) / std).clamp(-10.0, 10.0).to(obs.dtype)
+        return torch.where(constants != 0.0, obs, x) if self.binary.any() else x
 
 
 class Population(Standardised):
     """Gaussian population code: x_ij = exp(-(v_i - c_j)² / 2σ²) with ``cells`` centres c_j evenly over [-1, 1].
 
-    v is the observation scaled from its bounds to [-1, 1], or, where the space has no bounds, its standardised value
-    divided by 3 and clipped. σ = ``width`` spacings of the centres. Source: Pouget, Dayan & Zemel (2000), and the
-    input coding of Bellec et al. (2020).
+    v is the observation scaled from the bounds of its space to [-1, 1], or its standardised value divided by 3 and
+    clipped, so that the code spans the running mean ± 3 standard deviations. Which of them is ``bounds``: the space's
+    where it has any (auto), or always (declared, else it is refused), or never (seen). σ = ``width`` spacings of the
+    centres. A binary number is one input, as it is.
+
+    Source: Pouget, Dayan & Zemel (2000), and the input coding of Bellec et al. (2020).
     """
 
     encoding = population
@@ -144,19 +158,35 @@ class Population(Standardised):
         super().__init__(space, config)
         low, high = (b.reshape(-1).astype(np.float64) for b in (space.low, space.high))
         bounded = (np.abs(low) < LARGE) & (np.abs(high) < LARGE) & (high > low)
+        missing = np.flatnonzero(~bounded & ~self.binary)
+        if config.bounds == "declared" and len(missing):
+            numbers = ", ".join(map(str, missing))
+            raise UserError(
+                f"encoder.bounds=declared: number {numbers} of an observation has no bounds; use auto or seen"
+            )
+        bounded &= config.bounds != "seen"
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+        span = np.where(self.binary, BINARY, np.where(bounded, DECLARED, SEEN))
         precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
-        self.constants = np.concatenate(([config.cells, precision], bounded, (low + high) / 2, (high - low) / 2))
-        self.precision, self.size = precision, self.size * config.cells
+        self.constants = np.concatenate(([config.cells, precision], span, (low + high) / 2, (high - low) / 2))
+        coded = int((~self.binary).sum())
+        self.precision, self.size = precision, int(self.binary.sum()) + coded * config.cells
+        # Σ x² of a one-hot is 1, of cells about σ√π in spacings: a one-hot counts as so many cells that it is the same
+        self.drive = config.cells * (coded + self.active / min(config.width * math.sqrt(math.pi), config.cells))
 
     def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
         """See :meth:`Identity.encode_tensor`; a standardised value beyond ±10 is beyond ±1 when divided by 3 too."""
-        bounded, centre, half = constants[2:].unflatten(0, (3, -1))
-        here = bounded != 0.0
+        span, centre, half = constants[2:].unflatten(0, (3, -1))
+        here = span == DECLARED
         v = ((obs - torch.where(here, centre, mean)) / torch.where(here, half, 3.0 * std)).clamp(-1.0, 1.0)
         cells = torch.linspace(-1.0, 1.0, self.config.cells, dtype=obs.dtype, device=obs.device)
         away = v.to(obs.dtype)[..., None] - cells
-        return (away * away * -self.precision).exp().flatten(-2)
+        x = (away * away * -self.precision).exp()
+        if not self.binary.any():
+            return x.flatten(-2)
+        first = torch.arange(self.config.cells, device=obs.device) == 0
+        kept = (span != BINARY)[:, None] | first  # a binary number takes the place of its first cell
+        return torch.where((span == BINARY)[:, None], obs[..., None], x)[..., kept]
 
 
 def _rows(obs: np.ndarray) -> np.ndarray:
@@ -168,7 +198,10 @@ ENCODERS = {"identity": Identity, "standardised": Standardised, "population": Po
 
 
 def make_encoder(space: gymnasium.spaces.Box, config: EncoderConfig) -> Identity:
-    """Return the encoder that the settings name, for the observations of ``space``. Raises UserError on an unknown."""
+    """Return the encoder that the settings name, for observations of ``space``, which may be one of lfcs.spaces.Flat.
+
+    Raises UserError on an unknown encoder, or on bounds that are asked for and not there.
+    """
     return lookup(config.kind, ENCODERS, "encoder")(space, config)
 
 

@@ -2,85 +2,42 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import multiprocessing
 import pickle
 import signal
 import time
 import traceback
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
-from typing import Any, TypeVar
+from typing import Any
 
 import cloudpickle
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from lfcs.envs.making import NOTHING, Env, load, make_sync, short_name
+from lfcs.envs.previous import Previous
 from lfcs.envs.vectorised import make_vectorised
-from lfcs.errors import UserError, nearest
-from lfcs.names import import_module
+from lfcs.errors import UserError
 from lfcs.nested import mapped
+from lfcs.spaces import given_space, in_words
 from lfcs.spawn import cores, main_not_run_again
-
-Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
-
-Vec = TypeVar("Vec", bound=VectorEnv)
 
 KINDS = "auto", "compiled", "vector", "plain", "device"
 WORTH_WORKERS = 1e-3  # seconds a step of all environments must take before processes pay for their round trip
 
 
-def _load(env_id: str) -> None:
-    """Import what registers ``env_id``. Raises UserError where an extra or a module is missing."""
-    module, _, name = env_id.rpartition(":")
-    if module:
-        import_module(module, f"environment {env_id!r}")
-    if name.startswith(("ALE/", "Pong100-", "PongRAM-")):
-        try:
-            importlib.import_module("ale_py")
-        except ImportError:
-            raise UserError(f"environment {env_id!r} needs the extra 'atari': pip install 'lfcs[atari]'") from None
-
-
-def _maker(env: Env) -> Callable[[], gymnasium.Env]:
-    """Return what makes one environment. Raises UserError where an extra or a module is missing."""
-    if not isinstance(env, str):
-        return lambda: _made(env())
-    _load(env)
-    options: dict[str, Any] = {"obs_type": "ram"} if env.startswith("ALE/") else {}
-    return lambda: gymnasium.make(env, disable_env_checker=True, **options)
-
-
-def _made(env: Any) -> gymnasium.Env:
-    if not isinstance(env, gymnasium.Env):
-        raise UserError(f"env made {env!r}, which is not a gymnasium environment")
-    return env
-
-
-def make_sync(env: Env, num_envs: int) -> SyncVectorEnv:
-    """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec."""
-    try:
-        envs = SyncVectorEnv([_maker(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
-    except gymnasium.error.UnregisteredEnv:
-        raise UserError(f"unknown environment {env!r}{nearest(_name(str(env)), gymnasium.registry)}") from None
-    except gymnasium.error.Error as error:
-        raise UserError(f"cannot make environment {env!r}: {' '.join(str(error).split())}") from None
-    if len({id(env.unwrapped) for env in envs.envs}) < num_envs:
-        raise UserError("env returned the same environment twice: it wants a function that makes a new one each time")
-    return _checked(envs)
-
-
-def _checked(envs: Vec) -> Vec:
-    if not isinstance(envs.single_observation_space, gymnasium.spaces.Box):
-        raise UserError(f"observation space {envs.single_observation_space} is not supported: it must be a Box")
-    return envs
-
-
-def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto", device: str = "cpu") -> VectorEnv:
+def make_vec(
+    env: Env,
+    num_envs: int,
+    workers: str = "0",
+    kind: str = "auto",
+    device: str = "cpu",
+    previous: Previous = NOTHING,
+) -> VectorEnv:
     """Return ``num_envs`` copies of an environment side by side, in SAME_STEP autoreset mode.
 
     ``env`` is a registered gymnasium id, ``package.module:Id`` whose module registers it when imported, a class of
@@ -89,10 +46,12 @@ def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto", de
     them: ``compiled`` (:mod:`lfcs.envs.classic`), ``vector`` (:mod:`lfcs.envs.vectorised`), ``plain``, one by one;
     ``device``, as tensors on ``device`` (:mod:`lfcs.envs.on_device`), which gymnasium's methods do not step; or
     ``auto``: where no number of workers is asked for, device unless that is the CPU, or compiled, where those are to
-    be had, else plain. Results depend neither on the workers nor on whether it is compiled or plain.
+    be had, else plain. Results depend neither on the workers nor on whether it is compiled or plain. ``previous`` is
+    what of the last step is observed too, in plain environments. Observations are a Box: those of other spaces are
+    flattened (:mod:`lfcs.spaces`).
 
-    Raises UserError on an unknown id (with the nearest known), a missing extra, observations that are not a Box, a bad
-    number of workers, workers that cannot start, or a kind that there is not of this environment.
+    Raises UserError on an unknown id (with the nearest known), a missing extra, observations that no numbers stand for,
+    a bad number of workers, workers that cannot start, or a kind that there is not of this environment.
     """
     if workers != "auto" and not workers.isdecimal():
         raise UserError(f"the number of environment workers must be auto, 0 or more, got {workers!r}")
@@ -100,27 +59,30 @@ def make_vec(env: Env, num_envs: int, workers: str = "0", kind: str = "auto", de
         raise UserError(f"the kind of environments must be one of {', '.join(KINDS)}, got {kind!r}")
     asked = workers.isdecimal() and int(workers) > 0
     if kind in ("compiled", "vector", "device"):
+        if any(previous):
+            raise UserError(f"encoder.previous_action and previous_reward need plain environments, not {kind} ones")
         if asked:
             raise UserError(f"train.env_kind={kind} steps in this process: it needs train.env_workers=0")
         if not isinstance(env, str):
             raise UserError(f"train.env_kind={kind} wants the id of a registered environment, got {env!r}")
     if kind == "vector":
-        _load(str(env))
-        return _checked(make_vectorised(_name(str(env)), num_envs))
-    if kind == "device" or (kind == "auto" and not asked and device != "cpu"):
+        load(str(env))
+        return make_vectorised(short_name(str(env)), num_envs)
+    auto = kind == "auto" and not asked and not any(previous)
+    if kind == "device" or (auto and device != "cpu"):
         found = _on_device(env, num_envs, device)
         if found is not None:
             return found
     if kind == "device":
         raise UserError(f"there is no form of {env!r} as tensors on a device: use train.env_kind=plain")
-    if kind == "compiled" or (kind == "auto" and not asked):
+    if kind == "compiled" or auto:
         envs = _compiled(env, num_envs)
         if envs is not None:
             return envs
     if kind == "compiled":
         raise UserError(f"there is no compiled form of {env!r}: use train.env_kind=plain")
     count = min(_worth(env, num_envs) if workers == "auto" else int(workers), num_envs)
-    return WorkerVectorEnv(env, num_envs, count) if count else make_sync(env, num_envs)
+    return WorkerVectorEnv(env, num_envs, count, previous) if count else make_sync(env, num_envs, previous)
 
 
 def described(envs: VectorEnv) -> str:
@@ -128,8 +90,13 @@ def described(envs: VectorEnv) -> str:
     return f"{envs.num_envs} environments, {getattr(envs, 'kind', 'plain')}"
 
 
-def _name(env_id: str) -> str:
-    return env_id.rpartition(":")[2]
+def flattening(envs: VectorEnv) -> str | None:
+    """Return in words what observations are flattened to, None where they are a row of numbers anyway."""
+    space: Any = envs.single_observation_space
+    given = given_space(space)
+    if len(given.shape or ()) == 1 and isinstance(given, gymnasium.spaces.Box):
+        return None
+    return f"observations {in_words(given)} flattened to {math.prod(space.shape)} numbers"
 
 
 def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
@@ -138,8 +105,8 @@ def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
         return None
     from lfcs.envs import classic  # here, as workers do without the compiler
 
-    _load(env)
-    task = classic.find(_name(env))
+    load(env)
+    task = classic.find(short_name(env))
     return classic.CompiledVectorEnv(task, num_envs) if task else None
 
 
@@ -149,11 +116,11 @@ def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
         return None
     from lfcs.envs import classic, on_device  # here, as workers do without
 
-    _load(env)
-    task = classic.find(_name(env))
+    load(env)
+    task = classic.find(short_name(env))
     if task is None or not any(name in on_device.FORMS for name in task.ids):
         return None
-    return on_device.DeviceVectorEnv(_name(env), num_envs, device)
+    return on_device.DeviceVectorEnv(short_name(env), num_envs, device)
 
 
 def _worth(env: Env, num_envs: int) -> int:
@@ -180,23 +147,23 @@ def _seconds_per_step(env: Env, steps: int = 20) -> float:
     return shortest
 
 
-def _portable(env: Env) -> bytes:
-    """Return an environment as bytes that a worker turns back into it, with what this process has registered.
+def _portable(env: Env, previous: Previous) -> bytes:
+    """Return what :func:`make_sync` wants as bytes for a worker, with what this process has registered.
 
     Raises UserError where it cannot be sent.
     """
-    spec = gymnasium.registry.get(_name(env)) if isinstance(env, str) else None
+    spec = gymnasium.registry.get(short_name(env)) if isinstance(env, str) else None
     try:
-        return cloudpickle.dumps((env, spec))
+        return cloudpickle.dumps((env, previous, spec))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(f"{env!r} cannot be sent to worker processes ({error}): use train.env_workers=0") from None
 
 
-def _unpacked(portable: bytes) -> Env:
-    env, spec = cloudpickle.loads(portable)
+def _unpacked(portable: bytes) -> tuple[Env, Previous]:
+    env, previous, spec = cloudpickle.loads(portable)
     if spec is not None:
         gymnasium.registry.setdefault(spec.id, spec)
-    return env
+    return env, previous
 
 
 class WorkerVectorEnv(VectorEnv):
@@ -206,8 +173,8 @@ class WorkerVectorEnv(VectorEnv):
     stepping a fast environment. Environment i gets seed + i, as in :class:`gymnasium.vector.SyncVectorEnv`.
     """
 
-    def __init__(self, env: Env, num_envs: int, workers: int) -> None:
-        like, portable = make_sync(env, 1), _portable(env)
+    def __init__(self, env: Env, num_envs: int, workers: int, previous: Previous = NOTHING) -> None:
+        like, portable = make_sync(env, 1, previous), _portable(env, previous)
         self.num_envs, self.metadata = num_envs, like.metadata
         self.kind = f"plain, in {workers} worker{'s' if workers > 1 else ''}"
         self.single_observation_space, self.single_action_space = (
@@ -297,7 +264,8 @@ def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slic
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it finishes its window first
     try:
         shared = _views(memory, rows)
-        envs = make_sync(_unpacked(portable), rows.stop - rows.start)
+        env, previous = _unpacked(portable)
+        envs = make_sync(env, rows.stop - rows.start, previous)
         while True:
             command, given = pipe.recv()
             if command == "reset":

@@ -14,8 +14,10 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 
 from lfcs.errors import UserError, nearest
+from lfcs.spaces import flat_row, flat_rows, flat_space
 
 
 def make_vectorised(env_id: str, num_envs: int) -> VectorEnv:
@@ -56,19 +58,26 @@ class Vectorised(VectorEnv):
         self.envs, self.name, self.num_envs = envs, name, envs.num_envs
         self.resets_itself = envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
         self.metadata = envs.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
-        self.single_observation_space, self.observation_space = envs.single_observation_space, envs.observation_space
+        self.single_observation_space = flat_space(envs.single_observation_space)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.flattens = self.single_observation_space is not envs.single_observation_space
         self.single_action_space, self.action_space = envs.single_action_space, envs.action_space
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset every environment; see gymnasium."""
-        return self.envs.reset(seed=seed, options=options)
+        obs, infos = self.envs.reset(seed=seed, options=options)
+        return self._flat(obs), infos
+
+    def _flat(self, obs: Any) -> np.ndarray:
+        return flat_rows(self.envs.single_observation_space, obs) if self.flattens else obs
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment; see gymnasium. ``infos["final_obs"]`` holds rows for ended episodes alone.
 
         Raises UserError where the environments do not keep to their autoreset mode.
         """
-        obs, reward, terminated, truncated, infos = self.envs.step(actions)
+        given, reward, terminated, truncated, infos = self.envs.step(actions)
+        obs = self._flat(given)
         ended = terminated | truncated
         if ended.any():
             if not self.resets_itself:
@@ -76,10 +85,13 @@ class Vectorised(VectorEnv):
                 obs = self._reset(ended, infos["final_obs"])
             elif "final_obs" not in infos:
                 raise UserError(f"the vector form of {self.name!r} gives no final_obs: use train.env_kind=plain")
+            elif self.flattens:
+                space, final = self.envs.single_observation_space, infos["final_obs"]
+                infos = {**infos, "final_obs": {b: flat_row(space, final[b]) for b in np.flatnonzero(ended)}}
         return obs, np.asarray(reward, np.float64), terminated, truncated, infos
 
     def _reset(self, ended: np.ndarray, before: np.ndarray) -> np.ndarray:
-        obs, _ = self.envs.reset(options={"reset_mask": ended.copy()})
+        obs, _ = self.reset(options={"reset_mask": ended.copy()})
         if not np.array_equal(obs[~ended], before[~ended]):
             raise UserError(f"the vector form of {self.name!r} ignores reset_mask: use train.env_kind=plain")
         return obs

@@ -92,6 +92,8 @@ def _train(args: argparse.Namespace) -> None:
     config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
     trainer = run.begin(config, args.run_dir)
     print(f"{config.env}: {envs.described(trainer.envs)}")
+    if said := envs.flattening(trainer.envs):
+        print(said)
     _introduce(config, f"seed {config.seed}", args.experiment)
     _run(trainer)
 

@@ -24,7 +24,9 @@ class NetworkConfig:
     ticks: int = setting(1, "network ticks per environment step", low=1)
     tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
     tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
-    input_gain: float = setting(2.0, "initial input weights are normal with std input_gain/sqrt(inputs)", low=0.0)
+    input_gain: float = setting(
+        2.0, "initial input weights: normal, std input_gain/sqrt(inputs); a one-hot part as one number", low=0.0
+    )
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
@@ -105,6 +107,14 @@ class EncoderConfig:
     kind: str = setting("population", "population, standardised, identity, or your package.module:Class")
     cells: int = setting(15, "population code: cells per observed number", low=2)
     width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01)
+    bounds: str = setting(
+        "auto",
+        "population code: what it spans: the bounds that the space declares, what was seen in training (running mean "
+        "± 3 standard deviations), or auto: declared where there are any, else seen",
+        choices=("auto", "declared", "seen"),
+    )
+    previous_action: bool = setting(False, "the last action is observed too, zero where an episode begins")
+    previous_reward: bool = setting(False, "the last reward is observed too, zero where an episode begins")
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,13 @@ class SpikingNetwork(nn.Module):
     """A recurrent spiking network of N neurons with D inputs, ``outputs`` policy parameters and one value.
 
     Weights start normal with the gains of :class:`NetworkConfig`; recurrent weights are non-zero except for the
-    diagonal, which is and stays zero; readouts start small, so that the first policy is near uniform.
+    diagonal, which is and stays zero; readouts start small, so that the first policy is near uniform. ``drive`` is the
+    number of inputs whose gain it is, where that is not D because most of them are zero at any time.
     """
 
-    def __init__(self, inputs: int, outputs: int, config: NetworkConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, config: NetworkConfig, generator: torch.Generator, drive: float | None = None
+    ) -> None:
         super().__init__()
         n = config.neurons
         self.config = config
@@ -94,7 +97,7 @@ class SpikingNetwork(nn.Module):
         self.value_path = nn.Linear(inputs, 1, bias=False) if config.critic_path else None
         with torch.no_grad():
             for weight, std in (
-                (self.input.weight, config.input_gain / inputs**0.5),
+                (self.input.weight, config.input_gain / (drive or inputs) ** 0.5),
                 (self.recurrent, config.recurrent_gain / n**0.5),
                 (self.policy_readout.weight, config.readout_gain / n**0.5),
                 (self.value_readout.weight, config.readout_gain / n**0.5),

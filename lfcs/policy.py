@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from numba import types
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from lfcs.heads import Head, head_name
 from lfcs.nested import mapped
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.pointers import ROW, Pointer, function_at, pointer
+from lfcs.spaces import batched
 
 State = tuple[np.ndarray, ...]
 
@@ -49,7 +49,10 @@ class EncoderLoops(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Observations [B, ...] in, input currents [B, size] (float32) out."""
+    """Observations [B, ...] in, input currents [B, size] (float32) out.
+
+    One may have ``drive``, how many inputs of a dense code would drive the network as strongly (by default ``size``).
+    """
 
     size: int
     config: EncoderConfig
@@ -119,26 +122,19 @@ class Policy:
 
     def predict(
         self,
-        obs: np.ndarray,
+        obs: Any,
         state: State | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, State]:
         """Return actions and the state after them, in the shape of Stable-Baselines3's ``predict``.
 
-        ``obs`` is one observation or a batch [B, ...], and so is the action, or each of its parts. ``state`` is what
-        the call before returned, None at the start; ``episode_start`` [B] is true where an episode begins, which
-        clears the state there. ``deterministic`` takes the most probable action, else it is drawn. Raises ValueError
-        on shapes that do not fit.
+        ``obs`` is one observation as the environment gives it, or a batch as vector environments do, [B, ...] or a
+        dictionary or tuple of such; and so is the action. ``state`` is what the call before returned, None at the
+        start; ``episode_start`` [B] is true where an episode begins, which clears the state there. ``deterministic``
+        takes the most probable action, else it is drawn. Raises ValueError on observations that do not fit.
         """
-        shape = self.observation_space.shape
-        obs = np.asarray(obs)
-        single = obs.shape == shape
-        batch = obs[None] if single else obs
-        if batch.shape[1:] != shape or not len(batch):
-            raise ValueError(f"observations have shape {obs.shape}, expected {shape} or a batch of them")
-        if not np.isfinite(batch).all():
-            raise ValueError("an observation is not finite")
+        batch, single = batched(self.observation_space, obs)
         if state is not None and len(state[0]) != len(batch):
             raise ValueError(f"the state is of {len(state[0])} environments, the observations of {len(batch)}")
         network = self.network
@@ -168,11 +164,15 @@ class Policy:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore weights and statistics. Raises ValueError where they are those of another network or encoder."""
-        mine: dict[str, Any] = {"head": head_name(self.head)}
-        mine |= {"network": dataclasses.asdict(self.network.config), "encoder": dataclasses.asdict(self.encoder.config)}
-        for key, value in mine.items():
-            if value != saved[key]:
-                raise ValueError(f"its {key} is {saved[key]}")
+        asdict = dataclasses.asdict
+        network, encoder = NetworkConfig(**saved["network"]), EncoderConfig(**saved["encoder"])  # with later settings
+        for key, mine, given in (
+            ("head", head_name(self.head), saved["head"]),
+            ("network", asdict(self.network.config), asdict(network)),
+            ("encoder", asdict(self.encoder.config), asdict(encoder)),
+        ):
+            if mine != given:
+                raise ValueError(f"its {key} is {given}")
         for key in ("observation_space", "action_space"):
             if unpack_space(saved[key]) != getattr(self, key):
                 raise ValueError(f"its {key.replace('_', ' ')} is {unpack_space(saved[key])}")
@@ -195,33 +195,34 @@ def network_of(saved: dict[str, Any], outputs: int, inputs: int) -> SpikingNetwo
 
 def pack_space(space: gymnasium.Space) -> dict[str, Any]:
     """Return a space as plain values and arrays. Raises UserError for one that no policy has."""
-    match space:
-        case spaces.Box():
-            return {"kind": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
-        case spaces.Discrete():
-            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
-        case spaces.MultiDiscrete():
-            return {"kind": "MultiDiscrete", "n": space.nvec, "start": space.start, "dtype": str(space.dtype)}
-        case spaces.MultiBinary():
-            return {"kind": "MultiBinary", "shape": list(space.shape), "flat": isinstance(space.n, int)}
-        case spaces.Tuple():
-            return {"kind": "Tuple", "parts": [pack_space(part) for part in space.spaces]}
-        case spaces.Dict():
-            return {"kind": "Dict", "parts": [[key, pack_space(part)] for key, part in space.spaces.items()]}
-    raise UserError(f"space {space} cannot be saved: no policy has one like it")
+    of = gymnasium.spaces
+    if isinstance(space, of.Box):
+        return {"kind": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
+    if isinstance(space, of.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
+    if isinstance(space, of.MultiDiscrete):
+        return {"kind": "MultiDiscrete", "nvec": space.nvec, "start": space.start, "dtype": str(space.dtype)}
+    if isinstance(space, of.MultiBinary):
+        return {"kind": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
+    if isinstance(space, of.Tuple):
+        return {"kind": "Tuple", "spaces": [pack_space(part) for part in space.spaces]}
+    if isinstance(space, of.Dict):
+        return {"kind": "Dict", "spaces": [[key, pack_space(part)] for key, part in space.spaces.items()]}
+    raise UserError(f"space {space} cannot be saved: no policy observes or acts in it")
 
 
 def unpack_space(saved: dict[str, Any]) -> gymnasium.Space:
     """Return the space of :func:`pack_space`."""
-    match saved["kind"]:
-        case "Box":
-            return spaces.Box(saved["low"], saved["high"], dtype=np.dtype(saved["dtype"]).type)
-        case "MultiDiscrete":
-            return spaces.MultiDiscrete(saved["n"], np.dtype(saved["dtype"]).type, start=saved["start"])
-        case "MultiBinary":
-            return spaces.MultiBinary(saved["shape"][0] if saved["flat"] else saved["shape"])
-        case "Tuple":
-            return spaces.Tuple([unpack_space(part) for part in saved["parts"]])
-        case "Dict":
-            return spaces.Dict({key: unpack_space(part) for key, part in saved["parts"]})
-    return spaces.Discrete(saved["n"], start=saved["start"])
+    of, kind = gymnasium.spaces, saved["kind"]
+    dtype: Any = np.dtype(saved.get("dtype", "int64")).type  # older files have none for Discrete
+    if kind == "Box":
+        return of.Box(saved["low"], saved["high"], dtype=dtype)
+    if kind == "Discrete":
+        return of.Discrete(saved["n"], start=saved["start"], dtype=dtype)
+    if kind == "MultiDiscrete":
+        return of.MultiDiscrete(saved["nvec"], start=saved["start"], dtype=dtype)
+    if kind == "MultiBinary":
+        return of.MultiBinary(saved["n"])
+    if kind == "Tuple":
+        return of.Tuple([unpack_space(part) for part in saved["spaces"]])
+    return of.Dict([(key, unpack_space(part)) for key, part in saved["spaces"]])

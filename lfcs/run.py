@@ -31,6 +31,7 @@ from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
 from lfcs.policy import Policy, network_of, unpack_space
+from lfcs.spaces import flat_space
 from lfcs.trainer import Trainer, set_device, stream_seed
 from lfcs.verdict import Verdict
 
@@ -49,7 +50,7 @@ def make_trainer(
     Raises UserError on bad settings.
     """
     device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
-    given = config.train.env_workers, config.train.env_kind, device
+    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder)
     return Trainer(
         config,
         make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given),
@@ -267,7 +268,7 @@ def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndar
     saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
     policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
-    with closing(envs.make_vec(config.env, MAX_BATCH, kind=kind)) as vec:
+    with closing(envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=envs.Previous.of(config.encoder))) as vec:
         found = {
             name: play(policy, vec, episodes, seeded, greedy)[0]
             for name, greedy in (("sampled", False), ("greedy", True))
@@ -309,7 +310,7 @@ def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
     observations: Any = unpack_space(saved["observation_space"])
     actions = unpack_space(saved["action_space"])
     head = named_head(saved["head"], actions)
-    encoder = envs.make_encoder(observations, EncoderConfig(**saved["encoder"]))
+    encoder = envs.make_encoder(flat_space(observations), EncoderConfig(**saved["encoder"]))
     encoder.load_state_dict(saved["statistics"])
     network = network_of(saved, head.size, encoder.size).to(device)
     generator = torch.Generator(device).manual_seed(0)

@@ -31,6 +31,7 @@ from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
 from lfcs.policy import Encoder, Policy
 from lfcs.rollout import Moment, Rollout
+from lfcs.spaces import given_space
 from lfcs.trajectory import Replay
 from lfcs.update import Update
 
@@ -108,9 +109,11 @@ class Trainer:
         """Return the policy that acts, with fresh weights."""
         config, space = self.config, self.envs.single_action_space
         head = agent.head(space)
-        network = SpikingNetwork(encoder.size, head.size, config.network, self._generator("weights")).to(self.device)
+        given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
+        network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
-        return Policy(network, self._engine(network), head, encoder, self.envs.single_observation_space, space, actions)
+        seen = given_space(self.envs.single_observation_space)
+        return Policy(network, self._engine(network), head, encoder, seen, space, actions)
 
     def _engine(self, network: SpikingNetwork) -> Engine:
         """Return the run's engine; beside environments on a device even a CPU goes the way of all devices."""

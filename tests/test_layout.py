@@ -12,7 +12,7 @@ ROOMS = {"lfcs": "lfcs", "agents": "lfcs.agents", "envs": "lfcs.envs", "experime
 # from the ground up; a module may import what stands below its own line, and what stands on it without a circle
 FLOORS = [
     {"lfcs.errors", "lfcs.rules", "lfcs.kernels", "lfcs.pointers", "lfcs.tiles", "lfcs.spawn", "lfcs.nested"},
-    {"lfcs.names", "lfcs.config", "lfcs.checkpoint", "lfcs.optimiser"},
+    {"lfcs.names", "lfcs.config", "lfcs.checkpoint", "lfcs.optimiser", "lfcs.spaces"},
     {"lfcs.neurons"},
     {"lfcs.network"},
     {"lfcs.engines", "lfcs.heads"},

@@ -6,6 +6,7 @@ are played side by side, nor on what steps them.
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,7 +44,8 @@ def evaluate(
     It goes through compiled loops where the policy has them, else through ``predict``.
     """
     if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
-        return evaluation.evaluate(policy.seeded(seed), envs, episodes, seed, greedy, watch)
+        flat = dataclasses.replace(policy.seeded(seed), observation_space=envs.single_observation_space)
+        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch)
     senses, batch = senses_of(policy.encoder, False), envs.num_envs
     if watch is None and senses is not None and is_compiled(envs):
         found = on_every_core(policy, senses, envs, episodes, seed, greedy)

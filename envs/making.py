@@ -1,0 +1,83 @@
+"""One environment, or copies of it in this process, whose observations are a Box; errors are one line."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from lfcs.envs.previous import Previous, WithPrevious
+from lfcs.errors import UserError, nearest
+from lfcs.names import import_module
+from lfcs.spaces import flat_row, flat_space
+
+Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
+
+NOTHING = Previous()
+
+
+def load(env_id: str) -> None:
+    """Import what registers ``env_id``. Raises UserError where an extra or a module is missing."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_module(module, f"environment {env_id!r}")
+    if name.startswith(("ALE/", "Pong100-", "PongRAM-")):
+        try:
+            importlib.import_module("ale_py")
+        except ImportError:
+            raise UserError(f"environment {env_id!r} needs the extra 'atari': pip install 'lfcs[atari]'") from None
+
+
+def short_name(env_id: str) -> str:
+    """Return the id that gymnasium knows."""
+    return env_id.rpartition(":")[2]
+
+
+class Flattened(gymnasium.ObservationWrapper):
+    """An environment with the numbers of its observations, as :mod:`lfcs.spaces` has them."""
+
+    def observation(self, observation: Any) -> np.ndarray:
+        """Return the numbers [d] of an observation. Raises UserError where it is not in the environment's space."""
+        try:
+            return flat_row(self.env.observation_space, observation)
+        except ValueError as error:
+            raise UserError(f"the environment gave an observation that is not in its space: {error}") from None
+
+
+def _finished(env: Any, previous: Previous) -> gymnasium.Env:
+    """Return an environment with a Box of observations. Raises UserError where it is none, or cannot have one."""
+    if not isinstance(env, gymnasium.Env):
+        raise UserError(f"env made {env!r}, which is not a gymnasium environment")
+    if any(previous):
+        env = WithPrevious(env, previous)
+    space = flat_space(env.observation_space)
+    if space is not env.observation_space:
+        env = Flattened(env)
+        env.observation_space = space
+    return env
+
+
+def _maker(env: Env, previous: Previous) -> Callable[[], gymnasium.Env]:
+    """Return what makes one environment. Raises UserError where an extra or a module is missing."""
+    if not isinstance(env, str):
+        return lambda: _finished(env(), previous)
+    load(env)
+    options: dict[str, Any] = {"obs_type": "ram"} if env.startswith("ALE/") else {}
+    return lambda: _finished(gymnasium.make(env, disable_env_checker=True, **options), previous)
+
+
+def make_sync(env: Env, num_envs: int, previous: Previous = NOTHING) -> SyncVectorEnv:
+    """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec."""
+    try:
+        envs = SyncVectorEnv([_maker(env, previous)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+    except gymnasium.error.UnregisteredEnv:
+        raise UserError(f"unknown environment {env!r}{nearest(short_name(str(env)), gymnasium.registry)}") from None
+    except gymnasium.error.Error as error:
+        raise UserError(f"cannot make environment {env!r}: {' '.join(str(error).split())}") from None
+    if len({id(env.unwrapped) for env in envs.envs}) < num_envs:
+        raise UserError("env returned the same environment twice: it wants a function that makes a new one each time")
+    return envs
