@@ -89,9 +89,11 @@ class OnlineLearner:
         y = states.readout[-len(rho) * update.ticks :][update.ticks - 1 :: update.ticks]
         pre = torch.cat((y, y.new_ones(*y.shape[:2], 1)), dim=-1)
         kept = (decay * remains[0] * ~traj.reset[0])[:, None, None]
-        factors = (states.trace, post), (error, pre)
-        for trace, (rows, columns) in zip(self.traces, factors, strict=True):
-            trace.mul_(kept).baddbmm_(rows.permute(1, 2, 0), columns.transpose(0, 1))
+        hidden, readout = (trace.mul_(kept) for trace in self.traces)
+        readout.baddbmm_(error.permute(1, 2, 0), pre.transpose(0, 1))
+        groups = len(update.network.neuron.decays)
+        for g, xbar in enumerate(states.trace.chunk(groups, dim=2)):
+            hidden[..., g::groups].baddbmm_(xbar.permute(1, 2, 0), post[..., g::groups].transpose(0, 1))
         self.traces[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
 
     def state_dict(self) -> dict[str, Any]:

@@ -59,10 +59,11 @@ def surrogate_derivative(v: Tensor, dampening: float) -> Tensor:
 # --- e-prop: the local gradient ----------------------------------------------------------------------------------
 
 
-def presynaptic_trace(xbar_tm1: Tensor, pre_t: Tensor, beta: float) -> Tensor:
+def presynaptic_trace(xbar_tm1: Tensor, pre_t: Tensor, beta: float | Tensor) -> Tensor:
     """Presynaptic trace, x̄_t = β x̄_{t-1} + pre_t.
 
-    ``pre_t`` is the input x_t for input weights, 1 for the bias and z_{t-1} for recurrent weights, all [B, D].
+    ``pre_t`` is the input x_t for input weights, 1 for the bias and z_{t-1} for recurrent weights, all [B, D]; ``beta``
+    is one number, or one for each trace [D].
     Raises ValueError on unequal shapes. Source: [B20] eq. (4) and Methods (LIF eligibility vector).
     """
     _same_shape(xbar_tm1=xbar_tm1, pre_t=pre_t)
@@ -128,6 +129,20 @@ def chunk_gradient(pre: Tensor, post: Tensor) -> Tensor:
     if post.shape[:2] != pre.shape[:2]:
         raise ValueError(f"post {tuple(post.shape)} and pre {tuple(pre.shape)} differ in time or environments")
     return pre.flatten(0, 1).T @ post.flatten(0, 1)
+
+
+def grouped_gradient(pre: Tensor, post: Tensor, groups: int) -> Tensor:
+    """The same where neurons have G different decays: dW_ji = Σ_{t,b} x̄^g_j,tb · post_i,tb with g = i mod G.
+
+    The eligibility of a synapse holds the trace of its source with the decay of its target neuron. That is a trace for
+    every synapse where all neurons differ; with G decays it is G traces for every source, exactly. ``pre`` [T, B, G·D]
+    holds them one after the other, ``post`` [T, B, N]. Returns [D, N]. Raises ValueError if T or B differ.
+    Source: [B20] eq. (4), a sum over time for each group.
+    """
+    out = post.new_empty(pre.shape[2] // groups, post.shape[2])
+    for g, xbar in enumerate(pre.chunk(groups, dim=2)):
+        out[:, g::groups] = chunk_gradient(xbar, post[..., g::groups])
+    return out
 
 
 def homeostasis(rate: Tensor, target: float, strength: float) -> Tensor:

@@ -31,16 +31,19 @@ SPACE = gymnasium.spaces.Discrete(ACTIONS)
 RULE = {"window": 12, "tau_s": 12, "tau_f": 4, "replays": 3, "lr_readout": 0.03, "lr_hidden": 0.005, "tail": 4}
 HAVE_LOOPS = [name for name, agent in AGENTS.items() if loops_of(agent(RuleConfig())) is not None]
 LEARN = [name for name in HAVE_LOOPS if name != "random"]
+NETWORKS = [{}, {"tau_m_max": 40.0, "tau_m_groups": 3}]
 
 
 class Pair:
     """The same weights, rule and policy that acts twice: the compiled learner and the Python one."""
 
-    def __init__(self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, **rule):
+    def __init__(
+        self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, network=None, **rule
+    ):
         self.rule = RuleConfig(**RULE | rule)
         made = AGENTS[agent](self.rule, AGENTS[agent].Options(**options or {}))
         self.head, self.ticks, self.sync = made.head(SPACE), ticks, sync
-        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks)
+        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks, **network or {})
         self.reference.hidden[INPUTS] = 0.0  # the bias, so that it does not fire all the time
         self.acting = CompiledEngine(self.reference)
         self.ours, self.witness = (self.learner(kind, made, capacity, burn_in) for kind in (CompiledLearner, Learner))
@@ -129,6 +132,13 @@ def hold_to_the_witness(pair, batch=3, windows=3, tolerance=1e-10, moves=True, s
 
 def test_which_rules_are_compiled():
     assert HAVE_LOOPS == ["lf-cs", "e-prop", "naive-replay", "importance", "acer", "v-trace", "random"]
+
+
+@pytest.mark.parametrize("tail", [0, 4])
+@pytest.mark.parametrize("ticks", [1, 2])
+@pytest.mark.parametrize("network", NETWORKS[1:], ids=str)
+def test_every_neuron_equals_its_definition(double, network, ticks, tail):
+    hold_to_the_witness(Pair(ticks=ticks, network=network, tail=tail, capacity=3, burn_in=3))
 
 
 @pytest.mark.parametrize("ticks", [1, 2, 3])
@@ -241,7 +251,7 @@ many = st.fixed_dictionaries({
     "normalise": st.booleans(), "homeostasis": st.sampled_from([0.0, 1.0]), "entropy": st.floats(0, 0.1),
     "critic_share": st.floats(0, 1), "gamma": st.floats(0, 1), "lam": st.floats(0, 1), "value": st.floats(0, 1),
     "max_grad_norm": st.sampled_from([0.1, 0.5, 100.0]), "capacity": st.integers(0, 3), "burn_in": st.integers(0, 4),
-    "sync": st.booleans(), "seed": st.integers(0, 5),
+    "sync": st.booleans(), "seed": st.integers(0, 5), "network": st.sampled_from(NETWORKS),
 })  # fmt: skip
 of_lf_cs = st.fixed_dictionaries({
     "mask": st.sampled_from(["sided", "two-sided"]), "eps": st.sampled_from([0.02, 0.2]),

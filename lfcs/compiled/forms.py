@@ -42,7 +42,8 @@ class Neurons(NamedTuple):
     post: int
     fields: int
     constants: Array
-    decay: Any
+    decays: Array  # [G] of x̄
+    decay: Array  # [N] of the x̄ that a neuron sees
     kappa: Any
     update: Any  # 1 - κ
     ticks: int
@@ -113,7 +114,7 @@ class Room(NamedTuple):
     readout: Array  # gradient
     out: Array  # [tau_f, B, K + 1] of a chunk
     error: Array  # [tau_f, B, K + 1] what it should change by
-    trace: Array  # [B, D + 1 + N] x̄
+    trace: Array  # [B, G·(D + 1 + N)] x̄
     carried: Array  # [3, B, N] the filtered signal, what ``post`` carries, H
     squares: Array  # [D + 1 + N] of the gradient's norm, by row
     scale: Array  # [1] one unit of the advantage

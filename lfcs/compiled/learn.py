@@ -132,7 +132,7 @@ def follow(at, until, before, window, neurons, room, share):
     low, high = share.low, share.high
     for t in range(at + 1, until + 1):
         states, x = room.rows[t + before - 1, low:high], window.x[t // neurons.ticks, low:high]
-        follow_trace(room.trace[low:high], states, x, window.by_tick[t, low:high], neurons.decay)
+        follow_trace(room.trace[low:high], states, x, window.by_tick[t, low:high], neurons.decays)
 
 
 @inner

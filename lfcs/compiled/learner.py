@@ -128,13 +128,13 @@ class CompiledLearner(Learner):
         block = max(1, BLOCK // batch)
         if self.room is None or self.room.rows.shape[:2] != (total, batch):
             rows = np.empty((total, batch, (neurons.fields + 1) * n), kind)
-            network, sources = self.update.network, len(self.update.network.hidden)
+            network, sources, groups = self.update.network, len(self.update.network.hidden), len(neurons.decays)
             out, error = np.empty((2, ticks // neurons.ticks, batch, len(network.readout)), kind)
             self.room = forms.Room(
                 rows=rows, fired=np.empty((total, batch, n), np.int32), counts=np.empty((total, batch), np.int64),
                 credit=np.empty((block, batch, n), kind), hidden=np.empty(network.hidden.shape, kind),
                 readout=np.empty(network.readout.shape, kind), out=out, error=error,
-                trace=np.empty((batch, sources), kind), carried=np.empty((3, batch, n), kind),
+                trace=np.empty((batch, groups * sources), kind), carried=np.empty((3, batch, n), kind),
                 squares=np.empty(sources), scale=np.empty(1),
             )  # fmt: skip
         return self.room
@@ -146,8 +146,8 @@ class CompiledLearner(Learner):
         loops, optimiser = loops_of(self.agent), update.optimiser
         assert loops is not None and update.head.loops is not None
         neurons = forms.Neurons(
-            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay,
-            engine.kappa, engine.update, engine.ticks, engine.kernels,
+            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decays,
+            engine.decay, engine.kappa, engine.update, engine.ticks, engine.kernels,
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = forms.Rule(

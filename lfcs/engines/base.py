@@ -42,7 +42,7 @@ class Engine(Protocol):
         """Return the gradients of the packed weights, ``hidden`` [D+1+N, N] and ``readout`` [K + 1, N + 1].
 
             dW_out,k = Σ_t s_k,t [y_t, 1] ,  L_i,t = Σ_k B_ki s_k,t + c_i
-            dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t
+            dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t          x̄ with the decay of neuron i
 
         The weights must have been constant over the S steps. The ``error`` s [S, B, K + 1] acts at each step's last
         tick, through the ``feedback`` weights B [K + 1, N], with the neurons' ``drive`` c [N]; ``seen`` and ``reset``
@@ -96,7 +96,8 @@ class TickwiseEngine(ABC):
         own = seen.readout[len(seen.data) - len(error) * self.ticks :][self.ticks - 1 :: self.ticks]
         readout = torch.cat((rules.chunk_gradient(error, own), error.sum((0, 1))[:, None]), dim=1)
         post = self.post(seen, reset, error, feedback, drive)
-        return without_self_connections(rules.chunk_gradient(seen.trace, post)), readout
+        hidden = rules.grouped_gradient(seen.trace, post, len(self.network.neuron.decays))
+        return without_self_connections(hidden), readout
 
     @torch.no_grad()
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:

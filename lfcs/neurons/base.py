@@ -31,12 +31,13 @@ class Neuron(Protocol):
     """A neuron model, made from :class:`lfcs.config.NetworkConfig`; it keeps no state between calls.
 
     ``fields`` names the numbers that a neuron carries from tick to tick, spikes "spk" first and membrane "mem" second.
-    ``decay`` is that of the presynaptic trace, x̄_t = decay · x̄_{t-1} + pre_t, per tick. ``loops`` are compiled loops,
-    or None where the tensor operations of :meth:`tick` and :meth:`post` are all there is.
+    ``decays`` are those of the presynaptic traces of G groups of neurons, per tick: the synapses onto neuron i see
+    x̄^g_t = decays_g · x̄^g_{t-1} + pre_t with g = i mod G. ``loops`` are compiled loops, or None where the tensor
+    operations of :meth:`tick` and :meth:`post` are all there is.
     """
 
     fields: tuple[str, ...]
-    decay: float
+    decays: tuple[float, ...]
     loops: Loops | None
 
     def cell(self, neurons: int) -> nn.Module:
