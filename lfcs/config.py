@@ -19,7 +19,7 @@ def setting(default: Any, doc: str, low: float = -math.inf, high: float = math.i
 class NetworkConfig:
     """The recurrent spiking network; time constants are in ticks."""
 
-    neuron: str = setting("lif", "neuron model: lif, or your package.module:Class")
+    neuron: str = setting("lif", "neuron model: lif, alif (adaptive threshold), or your package.module:Class")
     neurons: int = setting(256, "number of recurrent neurons N", low=2)
     ticks: int = setting(1, "network ticks per environment step", low=1)
     tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
@@ -33,6 +33,8 @@ class NetworkConfig:
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
+    adaptation: float = setting(0.2, "alif: what a spike adds to the neuron's threshold", low=0.0)
+    tau_a: float = setting(50.0, "alif: time constant in ticks of the threshold's return", low=0.1)
 
     def __post_init__(self) -> None:
         if 0.0 < self.tau_m_max < self.tau_m:
@@ -55,6 +57,11 @@ class NetworkConfig:
             return (self.beta,)
         ratio = self.tau_m_max / self.tau_m
         return tuple(math.exp(-1.0 / (self.tau_m * ratio ** (g / (groups - 1)))) for g in range(groups))
+
+    @property
+    def rho(self) -> float:
+        """Decay per tick of an adaptive threshold."""
+        return math.exp(-1.0 / self.tau_a)
 
     @property
     def kappa(self) -> float:

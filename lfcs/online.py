@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lfcs import rules
 from lfcs.agent import Sample
-from lfcs.engines.past import Past
+from lfcs.engines.past import Past, slow_trace
 from lfcs.network import NetState
 from lfcs.trajectory import Trajectory
 from lfcs.update import Credit, Record, Update, View, kl_estimate
@@ -33,6 +34,7 @@ class OnlineLearner:
         self.resets = reset[:0]
         weights, batch = (self.update.network.hidden, self.update.network.readout), reset.shape[1]
         self.traces = [w.new_zeros(batch, *w.shape) for w in weights]
+        self.slow = slow_trace(self.update.engine, self.update.network, batch, self.rule.tail)
         return Past(state, self.rule.tail, self.rule.tau_f * self.update.ticks)
 
     @torch.no_grad()
@@ -50,9 +52,11 @@ class OnlineLearner:
         unseen = torch.ones_like(value)  # no rule with an online form looks at a window's ratios before
         credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), unseen))
         sample = update.sample(traj, whole, seen.params, credit)
-        gradients = update.gradients(states, self.resets, sample, credit.target - value)
+        gradients = update.gradients(states, self.resets, sample, credit.target - value, self.slow)
         norm = update.ascend(self._with_past(gradients, credit, traj))
         self._extend_traces(traj, states, sample)
+        if self.slow is not None:
+            self.slow.follow(states, self.resets)
         return Record(
             value=value,
             rho=sample.rho,
@@ -94,6 +98,8 @@ class OnlineLearner:
         groups = len(update.network.neuron.decays)
         for g, xbar in enumerate(states.trace.chunk(groups, dim=2)):
             hidden[..., g::groups].baddbmm_(xbar.permute(1, 2, 0), post[..., g::groups].transpose(0, 1))
+        if self.slow is not None and self.slow.neuron.slow is not None:
+            hidden += self.slow.eps * rules.slow_factor(post, self.resets, *self.slow.neuron.slow)[:, None]
         self.traces[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,7 +108,11 @@ class OnlineLearner:
         if self.past is None:
             return saved
         recent = self.past.buffer[max(0, self.past.filled - max(1, self.rule.tail)) : self.past.filled]
-        return saved | {"traces": self.traces, "recent": recent, "resets": self.resets}
+        return (
+            saved
+            | {"traces": self.traces, "recent": recent, "resets": self.resets}
+            | ({} if self.slow is None else {"slow": self.slow.eps})
+        )
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state."""
@@ -114,3 +124,6 @@ class OnlineLearner:
             self.past.filled = len(recent)
             self.past.buffer[: self.past.filled] = recent
             self.traces, self.resets = saved["traces"], saved["resets"]
+            self.slow = slow_trace(self.update.engine, self.update.network, recent.shape[1], self.rule.tail)
+            if self.slow is not None:
+                self.slow.eps = saved["slow"]

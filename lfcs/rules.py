@@ -145,6 +145,31 @@ def grouped_gradient(pre: Tensor, post: Tensor, groups: int) -> Tensor:
     return out
 
 
+def slow_eligibility(eps_t: Tensor, psi_t: Tensor, xbar_t: Tensor, strength: float, decay: float) -> Tensor:
+    """Slow component of the eligibility of an adaptive threshold, ε_{t+1} = ρ ε_t + e_t with e_t = ψ_t (x̄_t - b ε_t).
+
+    Args: ``eps_t`` [B, D, N], ``psi_t`` [B, N], ``xbar_t`` [B, G·D], the traces of G groups of neurons one after the
+    other, neuron i in group i mod G; ``strength`` b, ``decay`` ρ. Returns [B, D, N].
+    Source: [B20] Methods, eqs. (24), (25).
+    """
+    d, n = eps_t.shape[1:]
+    by_group = xbar_t.unflatten(1, (-1, d))
+    seen = by_group[:, torch.arange(n, device=xbar_t.device) % by_group.shape[1]].transpose(1, 2)
+    return decay * eps_t + psi_t[:, None] * (seen - strength * eps_t)
+
+
+def slow_factor(post: Tensor, reset: Tensor, strength: float, decay: float) -> Tensor:
+    """Factor of the slow eligibility ε_0 that enters the first tick in Σ_t L̂_t e_t = Σ_t post_t x̄_t + λ_0 ε_0.
+
+    λ_t = ρ λ_{t+1} - b post_t, with ``post`` [T, B, N] and ``reset`` [T, B] as in :func:`filter_backwards`. Returns
+    λ_0 [B, N], 0 where the first tick begins afresh. Source: adjoint of :func:`slow_eligibility`.
+    """
+    factor = torch.zeros_like(post[0])
+    for t in range(len(post) - 1, -1, -1):
+        factor = (decay * factor - strength * post[t]) * ~reset[t, :, None]
+    return factor
+
+
 def homeostasis(rate: Tensor, target: float, strength: float) -> Tensor:
     """Local firing-rate regularisation, L_i += c_reg (r_target - r̄_i).
 

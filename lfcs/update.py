@@ -11,6 +11,7 @@ from lfcs import rules
 from lfcs.agent import Agent, Sample
 from lfcs.config import RuleConfig
 from lfcs.engines import Engine, Steps
+from lfcs.engines.past import SlowTrace
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.optimiser import Adam
@@ -126,16 +127,19 @@ class Update:
         weights = self.random_feedback if self.rule.feedback == "random" else self.network.readout[:, :-1]
         return weights * self.shares
 
-    def gradients(self, states: NetState, reset: Tensor, sample: Sample, value_error: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, states: NetState, reset: Tensor, sample: Sample, value_error: Tensor, slow: SlowTrace | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the gradients, as means over the steps, of the agent's objective, entropy bonus and critic.
 
-        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk.
+        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk; ``slow`` is the slow
+        eligibility up to there.
         """
         policy_error = self.agent.error(sample) + self.entropy_bonus * sample.judged.entropy_score
         mean = 1.0 / value_error.numel()
         error = torch.cat((policy_error, self.rule.value * value_error[..., None]), dim=-1).mul_(mean)
         drive = rules.homeostasis(self.firing_rate, self.rule.target_rate, mean * self.rule.homeostasis)
-        return self.engine.gradients(states, reset, error, self.feedback(), drive)
+        return self.engine.gradients(states, reset, error, self.feedback(), drive, None if slow is None else slow.eps)
 
     def ascend(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """Take one clipped step along the gradients; return their norm."""

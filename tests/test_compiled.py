@@ -31,7 +31,8 @@ SPACE = gymnasium.spaces.Discrete(ACTIONS)
 RULE = {"window": 12, "tau_s": 12, "tau_f": 4, "replays": 3, "lr_readout": 0.03, "lr_hidden": 0.005, "tail": 4}
 HAVE_LOOPS = [name for name, agent in AGENTS.items() if loops_of(agent(RuleConfig())) is not None]
 LEARN = [name for name in HAVE_LOOPS if name != "random"]
-NETWORKS = [{}, {"tau_m_max": 40.0, "tau_m_groups": 3}]
+ALIF = {"neuron": "alif", "adaptation": 0.4, "tau_a": 20.0}
+NETWORKS = [{}, {"tau_m_max": 40.0, "tau_m_groups": 3}, ALIF, ALIF | {"tau_m_max": 40.0, "tau_m_groups": 2}]
 
 
 class Pair:

@@ -13,6 +13,8 @@ from lfcs.learner import Learner
 FORM = {"rule__normalise": False, "rule__replays": 1}
 MASK = {"agent__mask": "two-sided"}  # of lf-cs
 
+NETWORKS = [{}, {"network__tau_m_max": 20.0}, {"network__neuron": "alif", "network__tau_m_max": 20.0}]
+
 
 def summed_gradients(windows, apart=0.0, **settings):
     """Return the sums of both gradients over windows with weights that do not move, as sums over steps."""
@@ -42,7 +44,7 @@ def summed_gradients(windows, apart=0.0, **settings):
 
 @pytest.mark.parametrize("chunk", [1, 3, 8])
 @pytest.mark.parametrize("ticks", [1, 2])
-@pytest.mark.parametrize("network", [{}, {"network__tau_m_max": 20.0}], ids=["one-tau", "spread"])
+@pytest.mark.parametrize("network", NETWORKS, ids=["lif", "spread", "alif"])
 def test_online_form_sums_to_the_forward_form_over_episodes(double, chunk, ticks, network):
     """24 steps of episodes of 10: the forward form has them in one window."""
     sizes = {"network__ticks": ticks, "rule__tau_s": 24} | MASK | network

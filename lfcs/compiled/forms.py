@@ -44,6 +44,7 @@ class Neurons(NamedTuple):
     constants: Array
     decays: Array  # [G] of x̄
     decay: Array  # [N] of the x̄ that a neuron sees
+    slow: Array  # [2] strength and decay of the slow eligibility, or [0] where there is none
     kappa: Any
     update: Any  # 1 - κ
     ticks: int
@@ -116,6 +117,9 @@ class Room(NamedTuple):
     error: Array  # [tau_f, B, K + 1] what it should change by
     trace: Array  # [B, G·(D + 1 + N)] x̄
     carried: Array  # [3, B, N] the filtered signal, what ``post`` carries, H
+    slow: Array  # [B, D + 1 + N, N] slow eligibility ε, or [0, 0, 0]
+    kept: Array  # [2, some ticks, B, N] what ε keeps, and ψ, by tick
+    seen: Array  # [some ticks, B, G·(D + 1 + N)] x̄ by tick
     squares: Array  # [D + 1 + N] of the gradient's norm, by row
     scale: Array  # [1] one unit of the advantage
 

@@ -165,14 +165,28 @@ def group_alone(later, g, groups):
 
 
 @inner
+def add_slow(low, high, room):
+    """Add λ_a ε_a to the rows from ``low`` to ``high`` of the gradient, ε from before the first tick a."""
+    for b in range(len(room.slow)):
+        factor = room.carried[1, b]
+        for j in range(low, high):
+            row, eps = room.hidden[j], room.slow[b, j]
+            for i in range(len(row)):
+                row[i] = row[i] + factor[i] * eps[i]
+
+
+@inner
 def add_past(later, neurons, room, share):
-    """Add H_a x̄_a to the gradients that are a thread's to write, and leave none to self-connections; sum squares."""
+    """Add H_a x̄_a + λ_a ε_a to the gradients that are a thread's, and leave none to self-connections; sum squares."""
     inputs, product = room.hidden.shape[0] - room.hidden.shape[1], add_product_at(neurons.loops.add_product, later)
     low, high, groups = inputs + share.first_neuron, inputs + share.last_neuron, len(neurons.decays)
     for g in range(groups):
         own, trace = group_alone(later, g, groups), room.trace.T[g * len(room.hidden) : (g + 1) * len(room.hidden)]
         product(room.hidden[share.first_input : share.last_input], trace[share.first_input : share.last_input], own)
         product(room.hidden[low:high], trace[low:high], own)
+    if len(room.slow):
+        add_slow(share.first_input, share.last_input, room)
+        add_slow(low, high, room)
     for i in range(share.first_neuron, share.last_neuron):
         room.hidden[inputs + i, i] = 0.0
         room.squares[inputs + i] = squared_norm(room.hidden[inputs + i])

@@ -21,6 +21,8 @@ class CompiledEngine:
     Raises ValueError where the neuron model has none.
     """
 
+    local = True
+
     def __init__(self, network: SpikingNetwork) -> None:
         if network.neuron.loops is None:
             raise ValueError(f"{type(network.neuron).__name__} has no compiled loops")
@@ -31,7 +33,7 @@ class CompiledEngine:
         self.tick, self.post_of = loops.tick.of(kind), loops.post.of(kind)
         self.fields, self.constants = len(network.neuron.fields), np.array(loops.constants, kind)
         self.kappa, self.update = kind(config.kappa), kind(1.0 - config.kappa)
-        self.decays = np.array(network.neuron.decays, kind)
+        self.decays, self.slow = np.array(network.neuron.decays, kind), np.array(network.neuron.slow or (), kind)
         self.decay = np.resize(self.decays, config.neurons)  # of every neuron
         self.kernels = kernels.kernels_of(kind)
         # kept from call to call: fresh memory of this size costs more than the arithmetic on it
@@ -55,7 +57,13 @@ class CompiledEngine:
         return Steps(state.with_data(torch.from_numpy(by_tick)), read[..., :-1], read[..., -1])
 
     def gradients(
-        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+        self,
+        seen: NetState,
+        reset: Tensor,
+        error: Tensor,
+        feedback: Tensor,
+        drive: Tensor,
+        slow: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.gradients`: dense for the inputs, a sum over spikes for the recurrent synapses."""
         hidden, readout, inputs = self.hidden_gradient.zero_(), np.zeros_like(self.readout), self.inputs + 1
@@ -74,6 +82,8 @@ class CompiledEngine:
         later = torch.from_numpy(self.later)
         for g, trace in enumerate(traces):
             recurrent[:, g::groups].addmm_(trace[0, :, inputs:].T, later[:, g::groups])
+        if slow is not None:
+            hidden += (slow * (torch.from_numpy(self.carry) * ~reset[0, :, None])[:, None]).sum(0)
         return without_self_connections(hidden), torch.from_numpy(readout)
 
     def _backwards(
@@ -82,14 +92,14 @@ class CompiledEngine:
         """Yield blocks of ticks, the last first: where each begins and its postsynaptic factors [..., B, N]."""
         (total, batch), length = cleared.shape, max(1, BLOCK // cleared.shape[1])
         data, given = _array(seen.data), (*map(_array, (error, feedback, drive)), self.ticks, self.kappa)
-        filtered, carry, self.later = np.zeros((3, batch, self.neurons), self.dtype)
+        filtered, self.carry, self.later = np.zeros((3, batch, self.neurons), self.dtype)
         shape = min(length, total), batch, self.neurons
         if self.scratch.shape != shape:
             self.scratch = np.empty(shape, self.dtype)
         for end in range(total, 0, -length):
             begin = max(0, end - length)
             gate, neuron = self.scratch[: end - begin], (self.post_of, self.fields, self.constants)
-            kernels.backward(begin, data, cleared, *given, *neuron, filtered, carry, gate, 0, batch)
+            kernels.backward(begin, data, cleared, *given, *neuron, filtered, self.carry, gate, 0, batch)
             yield begin, gate
 
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:

@@ -10,19 +10,22 @@ Source: Bellec et al., Nature Communications 11:3625 (2020), eq. (10) and Method
 
 from __future__ import annotations
 
+from typing import Any
+
 import snntorch
 import torch
 from torch import Tensor, nn
 
 from lfcs import rules
 from lfcs.config import NetworkConfig
-from lfcs.neurons.base import Loops, Spike, post_pointer, tick_pointer
+from lfcs.neurons.base import Loops, Slow, Spike, post_pointer, tick_pointer
 
 
 class LIF:
     """See :class:`lfcs.neurons.base.Neuron`."""
 
-    fields = ("spk", "mem")
+    fields: tuple[str, ...] = ("spk", "mem")
+    slow: Slow | None = None
 
     def __init__(self, config: NetworkConfig) -> None:
         self.decays, self.dampening = config.betas, config.dampening
@@ -43,7 +46,7 @@ class LIF:
         cell.recurrent = nn.Linear(neurons, neurons, bias=False)  # the input layer has the one bias a neuron needs
         return cell
 
-    def witness(self, cell: nn.Module, current: Tensor, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def witness(self, cell: Any, current: Tensor, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return z_t and u_t by snntorch, from ``current`` I_t [B, N] without the recurrent part, z and u."""
         return cell(current, *fields)
 
