@@ -11,9 +11,11 @@ from test_learner import small_trainer
 from torch.testing import assert_close
 
 from lfcs import rules
+from lfcs.config import NetworkConfig
 from lfcs.engines import BpttEngine, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
 from lfcs.engines.base import at_last_tick
 from lfcs.engines.past import Past, slow_trace
+from lfcs.network import SpikingNetwork
 from lfcs.neurons import LIF, Spike
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
@@ -153,6 +155,35 @@ def test_chunks_with_the_slow_eligibility_add_up_to_the_whole(double, engine, ta
     assert_close(total, whole, **EXACT)
     assert (without - whole).abs().max() > 1e-2
     assert slow_trace(BpttEngine(policy), policy, 4, tail) is None
+
+
+def test_what_a_window_that_begins_without_the_slow_eligibility_costs(double):
+    """The figures of docs/rule.md: ‖g - exact‖/‖exact‖ of a chunk's gradient, its median over the later chunks."""
+    policy = SpikingNetwork(8, 3, NetworkConfig(neurons=64, neuron="alif", tau_out=0.02), torch.Generator())
+    g, steps, batch = torch.Generator().manual_seed(2), 384, 4
+    with torch.no_grad():
+        policy.readout.normal_(generator=g)
+    x, error = torch.randn(steps, batch, 8, generator=g), torch.randn(steps, batch, 4, generator=g)
+    for t in range(1, steps):  # inputs that last for about ten steps
+        x[t] = 0.9 * x[t - 1] + 0.44 * x[t]
+    engine, never = CompiledEngine(policy), torch.zeros(steps, batch, dtype=torch.bool)
+    states = engine.run(x, policy.initial_state(batch), never).states
+    exact, by_window, without = [], [], []
+    slow, own = (slow_trace(engine, policy, batch, 4) for _ in range(2))
+    for start in range(4, steps, 4):
+        if start % 64 == 0:
+            own = slow_trace(engine, policy, batch, 4)
+        seen, reset = states.at(slice(start - 4, start + 4)), never[:8]
+        for found, eps in ((exact, slow.eps), (by_window, own.eps), (without, None)):
+            given = seen, reset, error[start : start + 4], policy.readout[:, :-1], torch.zeros(64), eps
+            found.append(engine.gradients(*given)[0].clone())
+        slow.follow(seen, reset)
+        own.follow(seen, reset)
+    missed = [
+        torch.stack([(g - e).norm() / e.norm() for g, e in zip(found, exact, strict=True)])[31:].median()
+        for found in (by_window, without)
+    ]
+    assert 0.07 < missed[0] < 0.13 and 0.16 < missed[1] < 0.24 and 0.05 < states.spk.mean() < 0.4
 
 
 @pytest.mark.parametrize("form", ["window", "online"])
