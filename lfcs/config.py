@@ -19,10 +19,15 @@ def setting(default: Any, doc: str, low: float = -math.inf, high: float = math.i
 class NetworkConfig:
     """The recurrent spiking network; time constants are in ticks."""
 
-    neuron: str = setting("lif", "neuron model: lif, or your package.module:Class")
+    neuron: str = setting("lif", "neuron model: lif, alif (adaptive threshold), or your package.module:Class")
     neurons: int = setting(256, "number of recurrent neurons N", low=2)
     ticks: int = setting(1, "network ticks per environment step", low=1)
     tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
+    tau_m_max: float = setting(
+        0.0, "largest membrane time constant: neurons are spread from tau_m to it, evenly in log; 0: all have tau_m",
+        low=0.0,
+    )  # fmt: skip
+    tau_m_groups: int = setting(4, "how many time constants neurons are spread over, where tau_m_max > tau_m", low=2)
     tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
     input_gain: float = setting(
         2.0, "initial input weights: normal, std input_gain/sqrt(inputs); a one-hot part as one number", low=0.0
@@ -31,11 +36,35 @@ class NetworkConfig:
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
     critic_path: bool = setting(False, "the critic also hears the encoded input, through plastic weights of its own")
+    adaptation: float = setting(0.2, "alif: what a spike adds to the neuron's threshold", low=0.0)
+    tau_a: float = setting(50.0, "alif: time constant in ticks of the threshold's return", low=0.1)
+
+    def __post_init__(self) -> None:
+        if 0.0 < self.tau_m_max < self.tau_m:
+            raise UserError(f"network.tau_m_max={self.tau_m_max:g} must be 0 or at least network.tau_m={self.tau_m:g}")
 
     @property
     def beta(self) -> float:
-        """Membrane decay per tick."""
+        """Membrane decay per tick, the fastest where neurons differ."""
         return math.exp(-1.0 / self.tau_m)
+
+    @property
+    def betas(self) -> tuple[float, ...]:
+        """Membrane decays per tick of G groups of neurons; neuron i is in group i mod G.
+
+        τ_g = τ_m (τ_max/τ_m)^{g/(G-1)}, both ends included. They are a grid, not drawn: weights are drawn alike for all
+        neurons, so that which neuron has which time constant makes no difference, and a grid has no bad draw.
+        """
+        groups = min(self.tau_m_groups, self.neurons)
+        if self.tau_m_max <= self.tau_m:
+            return (self.beta,)
+        ratio = self.tau_m_max / self.tau_m
+        return tuple(math.exp(-1.0 / (self.tau_m * ratio ** (g / (groups - 1)))) for g in range(groups))
+
+    @property
+    def rho(self) -> float:
+        """Decay per tick of an adaptive threshold."""
+        return math.exp(-1.0 / self.tau_a)
 
     @property
     def kappa(self) -> float:

@@ -164,20 +164,21 @@ def list_spikes(z, fired, counts):
 
 
 @compiled
-def follow_trace(trace, before, x, reset, decay):
-    """x̄ ← decay · x̄ + [x, 1, z_{t-1}] in place, for x̄ [B, D + 1 + N]; a reset clears x̄ and z first."""
-    batch, d = x.shape
-    zero, one = decay - decay, decay / decay
+def follow_trace(trace, before, x, reset, decays):
+    """x̄^g ← decays_g · x̄^g + [x, 1, z_{t-1}] in place, for x̄ [B, G·(D + 1 + N)]; a reset clears x̄ and z first."""
+    (batch, d), size = x.shape, trace.shape[1] // len(decays)
     for b in range(batch):
-        xbar, x_t = trace[b], x[b]
-        spk = before[b, : len(xbar) - d - 1]
-        keep = zero if reset[b] else one
-        for k in range(d):
-            xbar[k] = keep * decay * xbar[k] + x_t[k]
-        xbar[d] = keep * decay * xbar[d] + one
-        from_spikes = xbar[d + 1 :]
-        for i in range(len(spk)):
-            from_spikes[i] = keep * decay * from_spikes[i] + keep * spk[i]
+        x_t, spk = x[b], before[b, : size - d - 1]
+        for g in range(len(decays)):
+            decay, xbar = decays[g], trace[b, g * size : (g + 1) * size]
+            zero, one = decay - decay, decay / decay
+            keep = zero if reset[b] else one
+            for k in range(d):
+                xbar[k] = keep * decay * xbar[k] + x_t[k]
+            xbar[d] = keep * decay * xbar[d] + one
+            from_spikes = xbar[d + 1 :]
+            for i in range(len(spk)):
+                from_spikes[i] = keep * decay * from_spikes[i] + keep * spk[i]
 
 
 @compiled
@@ -256,14 +257,14 @@ def read_out_all(after, at, readout, out):
 
 
 @compiled
-def follow_traces(x, reset, ticks, decay, at, start, data):
-    """x̄_t = decay · x̄_{t-1} + [x_t, 1, z_{t-1}] after every tick, from ``at`` on in the rows ``data`` of advance."""
+def follow_traces(x, reset, ticks, decays, at, start, data):
+    """x̄^g_t = decays_g · x̄^g_{t-1} + [x_t, 1, z_{t-1}] after every tick, from ``at`` on in rows ``data`` of advance."""
     batch, never = x.shape[1], np.zeros(x.shape[1], np.bool_)
     for t in range(len(data)):
         before, after = start if t == 0 else data[t - 1], data[t]
         for b in range(batch):
             copy(before[b, at:], after[b, at:])
-        follow_trace(after[:, at:], before, x[t // ticks], reset[t // ticks] if t % ticks == 0 else never, decay)
+        follow_trace(after[:, at:], before, x[t // ticks], reset[t // ticks] if t % ticks == 0 else never, decays)
 
 
 @inner
@@ -336,18 +337,20 @@ def backward(
 def accumulate(begin, reset, decay, credit, later, low, high):
     """H_t = G_t + decay · H_{t+1} in place over a block of G [..., B, N], backwards; nothing crosses a reset.
 
-    Then Σ_t G_t x̄_t = H_a x̄_a + Σ_{t>a} H_t pre_t from any tick a on. The block begins at tick ``begin`` of ``reset``
-    [T', B]; ``later`` [B, N] holds H of the tick after the block and is left with that of its first. Environments from
-    ``low`` to ``high``.
+    Then Σ_t G_t x̄_t = H_a x̄_a + Σ_{t>a} H_t pre_t from any tick a on, for each neuron with the x̄ of its own ``decay``
+    [N]: put x̄_t = decay^{t-a} x̄_a + Σ_{a<s≤t} decay^{t-s} pre_s into the left side and sum over t first. Only x̄_a is
+    a matter of decays. The block begins at tick ``begin`` of ``reset`` [T', B]; ``later`` [B, N] holds H of the tick
+    after the block and is left with that of its first. Environments from ``low`` to ``high``.
     """
-    credit, later = borrowed(credit), borrowed(later)
+    credit, later, decay = borrowed(credit), borrowed(later), borrowed(decay)
     for t in range(len(credit) - 1, -1, -1):
         for b in range(low, high):
             h, after = credit[t, b], later[b]
             at = begin + t + 1
-            keep = decay - decay if at == len(reset) or reset[at, b] else decay
+            if at == len(reset) or reset[at, b]:
+                fill(after, 0)
             for i in range(len(h)):
-                h[i] = h[i] + keep * after[i]
+                h[i] = h[i] + decay[i] * after[i]
                 after[i] = h[i]
 
 
@@ -477,11 +480,11 @@ def kernels_of(dtype: Any) -> Kernels:
 
 @compiled
 def run(
-    loops, tick, x, reset, ticks, hidden, readout, fields, constants, update, decay, start, data, out, fired, counts
+    loops, tick, x, reset, ticks, hidden, readout, fields, constants, update, decays, start, data, out, fired, counts
 ):
     """Run every environment, with x̄ in the states after every tick; see :func:`advance`. ``tick`` is an address."""
     advance_at(loops.advance, hidden)(
         x, reset, ticks, hidden, readout, tick_at(tick, hidden), fields, constants, update, start, data, out, fired,
         counts, 0, len(start),
     )  # fmt: skip
-    follow_traces(x, reset, ticks, decay, (fields + 1) * hidden.shape[1], start, data)
+    follow_traces(x, reset, ticks, decays, (fields + 1) * hidden.shape[1], start, data)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lfcs import rules
 from lfcs.engines import Engine, Steps
-from lfcs.engines.past import Past
+from lfcs.engines.past import Past, slow_trace
 from lfcs.network import NetState
 from lfcs.trajectory import Replay, Trajectory, after
 from lfcs.update import Credit, Record, Update, View, kl_estimate
@@ -138,17 +138,18 @@ class Learner:
         """One pass in order of time, an update from each chunk; returns what it saw and the view that it gave."""
         update = self.update
         before, reset = update.network.readout.clone(), update.by_tick(traj.reset)
+        slow = slow_trace(update.engine, update.network, reset.shape[1], self.rule.tail)
         saw: dict[str, list[Tensor]] = {k: [] for k in ("value", "bootstrap", "rho", "entropy", "rate", "norm")}
         for chunk, seen in self._chunks(traj, update.engine, differentiable=True):
             saw["bootstrap"].append(update.bootstraps(traj, chunk, seen))
-            since = chunk.stop * self.ticks - len(seen.states.data)
+            resets = reset[chunk.stop * self.ticks - len(seen.states.data) : chunk.stop * self.ticks]
             own = seen.states.spk[-len(seen.value) * self.ticks :]
             saw["rate"].append(update.follow_rate(own))
             sample = update.sample(traj, chunk, seen.params, credit)
             missed = credit.target[chunk] - seen.value
-            gradients = update.gradients(
-                seen.states, reset[since : chunk.stop * self.ticks], traj.x[chunk], sample, missed
-            )
+            gradients = update.gradients(seen.states, resets, traj.x[chunk], sample, missed, slow)
+            if slow is not None:
+                slow.follow(seen.states, resets)
             saw["norm"].append(update.ascend(gradients))
             for name, item in (("value", seen.value), ("rho", sample.rho), ("entropy", sample.judged.entropy)):
                 saw[name].append(item)

@@ -26,10 +26,11 @@ from lfcs.neurons import make_neuron
 class NetState:
     """States after a tick, of any leading shape: [B] environments, or [T, B] by tick.
 
-    One row [z | u | … | y | x̄] holds the neurons' fields, the readout trace and the presynaptic trace of every synapse.
+    One row [z | u | … | y | x̄] holds the neurons' fields, the readout trace and the presynaptic trace of every source,
+    as often as neurons have different decays: x̄ = [x̄^1 | … | x̄^G].
     """
 
-    data: Tensor  # [..., F·N + N + D + 1 + N]
+    data: Tensor  # [..., F·N + N + G·(D + 1 + N)]
     neurons: int
     fields: int = 2  # F, numbers that a neuron carries: spikes, membrane, and what its model adds
 
@@ -54,7 +55,7 @@ class NetState:
 
     @property
     def trace(self) -> Tensor:
-        """Presynaptic trace x̄ of [x, 1, z], [..., D + 1 + N]."""
+        """Presynaptic traces x̄ of [x, 1, z], [..., G·(D + 1 + N)]."""
         return self.data[..., (self.fields + 1) * self.neurons :]
 
     @staticmethod
@@ -127,7 +128,7 @@ class SpikingNetwork(nn.Module):
 
         ``hidden`` [D + 1 + N, N] holds [W_in | b | W_rec]ᵀ: a row is the fan-out of one presynaptic source.
         ``readout`` [K + 1, N + 1] holds [W_pi; w_v] and, in its last column, the biases. ``path`` [D] is the critic's
-        own from the inputs, s, or [0] where it has none.
+        own from the inputs, s, or [0] where it has none; ``decay`` [G·(D + 1 + N)] that of every number in x̄.
         """
         d, n, k = self.input.in_features, self.config.neurons, self.policy_readout.out_features
         self.hidden = torch.cat((self.input.weight.T, self.input.bias[None], self.recurrent.T))
@@ -137,6 +138,7 @@ class SpikingNetwork(nn.Module):
         self.path = self.hidden.new_zeros(0) if self.value_path is None else self.value_path.weight.data[0]
         self.input.weight.data, self.input.bias.data = self.hidden[:d].T, self.hidden[d]
         self.recurrent.data = self.hidden[d + 1 :].T
+        self.decay = self.hidden.new_tensor(self.neuron.decays).repeat_interleave(len(self.hidden))
         self.policy_readout.weight.data, self.policy_readout.bias.data = self.readout[:k, :n], self.readout[:k, n]
         self.value_readout.weight.data, self.value_readout.bias.data = self.readout[k:, :n], self.readout[k:, n]
 
@@ -150,9 +152,8 @@ class SpikingNetwork(nn.Module):
 
     def initial_state(self, batch: int) -> NetState:
         """Return the state at rest for ``batch`` environments."""
-        sources, n = self.hidden.shape
-        fields = len(self.neuron.fields)
-        return NetState(self.hidden.new_zeros(batch, (fields + 1) * n + sources), n, fields)
+        n, fields = self.hidden.shape[1], len(self.neuron.fields)
+        return NetState(self.hidden.new_zeros(batch, (fields + 1) * n + len(self.decay)), n, fields)
 
     def state_of(self, data: np.ndarray) -> NetState:
         """Return the state whose rows are ``data`` [B, ...]; its shape is checked when it is used."""
@@ -165,7 +166,7 @@ class SpikingNetwork(nn.Module):
         snntorch would silently start from zeros.
         """
         (sources, n), shape = self.hidden.shape, state.data.shape
-        width = (len(self.neuron.fields) + 1) * n + sources
+        width = (len(self.neuron.fields) + 1) * n + len(self.decay)
         fits = shape[1:] == (width,) and x.shape[1:] == (shape[0], sources - 1 - n)
         if not (fits and reset.shape == x.shape[:2] and x.dtype == state.data.dtype == self.hidden.dtype):
             raise ValueError(
@@ -177,9 +178,9 @@ class SpikingNetwork(nn.Module):
         """Advance one tick with input ``x`` [B, D], by snntorch. Raises ValueError on a shape that does not fit."""
         self.check(x[None], x[None, :, 0], state)
         fields = self.neuron.witness(self.cell, self.input(x), state.of_neurons())
-        pre = torch.cat((x, x.new_ones(len(x), 1), state.spk.detach()), dim=1)
+        pre = torch.cat((x, x.new_ones(len(x), 1), state.spk.detach()) * len(self.neuron.decays), dim=1)
         y = rules.leaky_readout(state.readout, fields[0], self.config.kappa)
-        return NetState.join(fields, y, rules.presynaptic_trace(state.trace, pre, self.neuron.decay))
+        return NetState.join(fields, y, rules.presynaptic_trace(state.trace, pre, self.decay))
 
     def read(self, state: NetState, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the head's parameters [..., K] and the value [...] of states [...] after inputs ``x`` [..., D]."""

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lfcs import rules
 from lfcs.agent import Sample
-from lfcs.engines.past import Past
+from lfcs.engines.past import Past, slow_trace
 from lfcs.network import NetState
 from lfcs.trajectory import Trajectory
 from lfcs.update import Credit, Record, Update, View, kl_estimate
@@ -31,7 +32,9 @@ class OnlineLearner:
     def _begin(self, state: NetState, reset: Tensor) -> Past:
         """Start the new policy's state where the reference's is, with empty traces."""
         self.resets = reset[:0]
-        self.traces = [w.new_zeros(reset.shape[1], *w.shape) for w in self.update.weights]
+        batch = reset.shape[1]
+        self.traces = [w.new_zeros(batch, *w.shape) for w in self.update.weights]
+        self.slow = slow_trace(self.update.engine, self.update.network, batch, self.rule.tail)
         return Past(state, self.rule.tail, self.rule.tau_f * self.update.ticks)
 
     @torch.no_grad()
@@ -49,9 +52,11 @@ class OnlineLearner:
         unseen = torch.ones_like(value)  # no rule with an online form looks at a window's ratios before
         credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), unseen))
         sample = update.sample(traj, whole, seen.params, credit)
-        gradients = update.gradients(states, self.resets, traj.x, sample, credit.target - value)
+        gradients = update.gradients(states, self.resets, traj.x, sample, credit.target - value, self.slow)
         norm = update.ascend(self._with_past(gradients, credit, traj))
         self._extend_traces(traj, states, sample)
+        if self.slow is not None:
+            self.slow.follow(states, self.resets)
         return Record(
             value=value,
             rho=sample.rho,
@@ -89,8 +94,14 @@ class OnlineLearner:
         pre = torch.cat((y, y.new_ones(*y.shape[:2], 1)), dim=-1)
         kept = (decay * remains[0] * ~traj.reset[0])[:, None, None]
         hidden, readout, path = self.traces
-        for trace, rows, columns in ((hidden, states.trace, post), (readout, error, pre)):
-            trace.mul_(kept).baddbmm_(rows.permute(1, 2, 0), columns.transpose(0, 1))
+        hidden.mul_(kept)
+        readout.mul_(kept)
+        readout.baddbmm_(error.permute(1, 2, 0), pre.transpose(0, 1))
+        groups = len(update.network.neuron.decays)
+        for g, xbar in enumerate(states.trace.chunk(groups, dim=2)):
+            hidden[..., g::groups].baddbmm_(xbar.permute(1, 2, 0), post[..., g::groups].transpose(0, 1))
+        if self.slow is not None and self.slow.neuron.slow is not None:
+            hidden += self.slow.eps * rules.slow_factor(post, self.resets, *self.slow.neuron.slow)[:, None]
         if path.numel():
             path.mul_(kept[..., 0]).add_((error[..., -1:] * traj.x).sum(0))
         self.traces[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
@@ -101,7 +112,11 @@ class OnlineLearner:
         if self.past is None:
             return saved
         recent = self.past.buffer[max(0, self.past.filled - max(1, self.rule.tail)) : self.past.filled]
-        return saved | {"traces": self.traces, "recent": recent, "resets": self.resets}
+        return (
+            saved
+            | {"traces": self.traces, "recent": recent, "resets": self.resets}
+            | ({} if self.slow is None else {"slow": self.slow.eps})
+        )
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state."""
@@ -113,3 +128,6 @@ class OnlineLearner:
             self.past.filled = len(recent)
             self.past.buffer[: self.past.filled] = recent
             self.traces, self.resets = saved["traces"], saved["resets"]
+            self.slow = slow_trace(self.update.engine, self.update.network, recent.shape[1], self.rule.tail)
+            if self.slow is not None:
+                self.slow.eps = saved["slow"]

@@ -23,9 +23,9 @@ class Recorder(Callback):
 
     ``where`` is "greedy" or "sampled" for the first episode of each evaluation, or "training" for every episode. An
     episode is a dictionary of arrays by step: ``observation`` [T, ...], ``input`` [T, D] (currents), ``spikes`` [T, N],
-    ``membrane`` [T, N] (in thresholds), ``readout`` [T, N], ``trace`` [T, D + 1 + N] (presynaptic), ``params`` [T, K]
-    of the head, ``value`` [T], ``action`` (``action/0`` or ``action/key`` where it has parts), ``reward`` [T], and
-    ``env_steps``, when it was recorded. State is that of a step's last tick. :meth:`save` writes them all into one
+    ``membrane`` [T, N] (in thresholds), ``readout`` [T, N], ``trace`` [T, G·(D + 1 + N)] (presynaptic), ``params``
+    [T, K] of the head, ``value`` [T], ``action`` (``action/0`` or ``action/key`` where it has parts), ``reward`` [T],
+    and ``env_steps``, when it was recorded. State is that of a step's last tick. :meth:`save` writes them all into one
     file, keys ``0/spikes`` and so on, the oldest first; a run writes ``recording.npz`` into its directory at its end.
     Raises ValueError on an unknown ``where`` or a bad number.
     """

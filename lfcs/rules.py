@@ -59,10 +59,11 @@ def surrogate_derivative(v: Tensor, dampening: float) -> Tensor:
 # --- e-prop: the local gradient ----------------------------------------------------------------------------------
 
 
-def presynaptic_trace(xbar_tm1: Tensor, pre_t: Tensor, beta: float) -> Tensor:
+def presynaptic_trace(xbar_tm1: Tensor, pre_t: Tensor, beta: float | Tensor) -> Tensor:
     """Presynaptic trace, x̄_t = β x̄_{t-1} + pre_t.
 
-    ``pre_t`` is the input x_t for input weights, 1 for the bias and z_{t-1} for recurrent weights, all [B, D].
+    ``pre_t`` is the input x_t for input weights, 1 for the bias and z_{t-1} for recurrent weights, all [B, D]; ``beta``
+    is one number, or one for each trace [D].
     Raises ValueError on unequal shapes. Source: [B20] eq. (4) and Methods (LIF eligibility vector).
     """
     _same_shape(xbar_tm1=xbar_tm1, pre_t=pre_t)
@@ -128,6 +129,45 @@ def chunk_gradient(pre: Tensor, post: Tensor) -> Tensor:
     if post.shape[:2] != pre.shape[:2]:
         raise ValueError(f"post {tuple(post.shape)} and pre {tuple(pre.shape)} differ in time or environments")
     return pre.flatten(0, 1).T @ post.flatten(0, 1)
+
+
+def grouped_gradient(pre: Tensor, post: Tensor, groups: int) -> Tensor:
+    """The same where neurons have G different decays: dW_ji = Σ_{t,b} x̄^g_j,tb · post_i,tb with g = i mod G.
+
+    The eligibility of a synapse holds the trace of its source with the decay of its target neuron. That is a trace for
+    every synapse where all neurons differ; with G decays it is G traces for every source, exactly. ``pre`` [T, B, G·D]
+    holds them one after the other, ``post`` [T, B, N]. Returns [D, N]. Raises ValueError if T or B differ.
+    Source: [B20] eq. (4), a sum over time for each group.
+    """
+    out = post.new_empty(pre.shape[2] // groups, post.shape[2])
+    for g, xbar in enumerate(pre.chunk(groups, dim=2)):
+        out[:, g::groups] = chunk_gradient(xbar, post[..., g::groups])
+    return out
+
+
+def slow_eligibility(eps_t: Tensor, psi_t: Tensor, xbar_t: Tensor, strength: float, decay: float) -> Tensor:
+    """Slow component of the eligibility of an adaptive threshold, ε_{t+1} = ρ ε_t + e_t with e_t = ψ_t (x̄_t - b ε_t).
+
+    Args: ``eps_t`` [B, D, N], ``psi_t`` [B, N], ``xbar_t`` [B, G·D], the traces of G groups of neurons one after the
+    other, neuron i in group i mod G; ``strength`` b, ``decay`` ρ. Returns [B, D, N].
+    Source: [B20] Methods, eqs. (24), (25).
+    """
+    d, n = eps_t.shape[1:]
+    by_group = xbar_t.unflatten(1, (-1, d))
+    seen = by_group[:, torch.arange(n, device=xbar_t.device) % by_group.shape[1]].transpose(1, 2)
+    return decay * eps_t + psi_t[:, None] * (seen - strength * eps_t)
+
+
+def slow_factor(post: Tensor, reset: Tensor, strength: float, decay: float) -> Tensor:
+    """Factor of the slow eligibility ε_0 that enters the first tick in Σ_t L̂_t e_t = Σ_t post_t x̄_t + λ_0 ε_0.
+
+    λ_t = ρ λ_{t+1} - b post_t, with ``post`` [T, B, N] and ``reset`` [T, B] as in :func:`filter_backwards`. Returns
+    λ_0 [B, N], 0 where the first tick begins afresh. Source: adjoint of :func:`slow_eligibility`.
+    """
+    factor = torch.zeros_like(post[0])
+    for t in range(len(post) - 1, -1, -1):
+        factor = (decay * factor - strength * post[t]) * ~reset[t, :, None]
+    return factor
 
 
 def homeostasis(rate: Tensor, target: float, strength: float) -> Tensor:

@@ -11,6 +11,7 @@ from lfcs import rules
 from lfcs.agent import Agent, Sample
 from lfcs.config import RuleConfig
 from lfcs.engines import Engine, Steps
+from lfcs.engines.past import SlowTrace
 from lfcs.heads import Head
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.optimiser import Adam, Block
@@ -148,18 +149,26 @@ class Update:
         return weights * self.shares
 
     def gradients(
-        self, states: NetState, reset: Tensor, x: Tensor, sample: Sample, value_error: Tensor
+        self,
+        states: NetState,
+        reset: Tensor,
+        x: Tensor,
+        sample: Sample,
+        value_error: Tensor,
+        slow: SlowTrace | None = None,
     ) -> tuple[Tensor, ...]:
         """Return the gradients, as means over the steps, of the agent's objective, entropy bonus and critic.
 
-        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk, whose inputs are ``x`` [S, B, D].
+        ``states`` and ``reset`` [T', B] are by tick and may begin before the chunk, whose inputs are ``x`` [S, B, D];
+        ``slow`` is the slow eligibility up to there.
         The critic's path learns by a delta rule, ds = Σ_t e_t x_t with e_t the critic's error (Widrow & Hoff 1960).
         """
         policy_error = self.agent.error(sample) + self.entropy_bonus * sample.judged.entropy_score
         mean = 1.0 / value_error.numel()
         error = torch.cat((policy_error, self.rule.value * value_error[..., None]), dim=-1).mul_(mean)
         drive = rules.homeostasis(self.firing_rate, self.rule.target_rate, mean * self.rule.homeostasis)
-        hidden, readout = self.engine.gradients(states, reset, error, self.feedback(), drive)
+        eps = None if slow is None else slow.eps
+        hidden, readout = self.engine.gradients(states, reset, error, self.feedback(), drive, eps)
         path = self.network.path
         if len(path):
             path = error[..., -1].flatten() @ x.flatten(0, 1)

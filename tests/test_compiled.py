@@ -43,19 +43,33 @@ CHOICES, BITS = gymnasium.spaces.MultiDiscrete([3, 2]), gymnasium.spaces.MultiBi
 WHOLE = gymnasium.spaces.Dict({"one": SPACE, "two": gymnasium.spaces.Tuple([BOX, CHOICES]), "three": BITS})
 HAVE_LOOPS = [name for name, agent in AGENTS.items() if loops_of(agent(RuleConfig())) is not None]
 LEARN = [name for name in HAVE_LOOPS if name != "random"]
+ALIF = {"neuron": "alif", "adaptation": 0.4, "tau_a": 20.0}
+NETWORKS = [{}, {"tau_m_max": 40.0, "tau_m_groups": 3}, ALIF, ALIF | {"tau_m_max": 40.0, "tau_m_groups": 2}]
 
 
 class Pair:
     """The same weights, rule and policy that acts twice: the compiled learner and the Python one."""
 
     def __init__(
-        self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, path=True, **rule
+        self,
+        agent="lf-cs",
+        ticks=1,
+        options=None,
+        capacity=0,
+        burn_in=0,
+        sync=True,
+        seed=0,
+        path=True,
+        network=None,
+        **rule,
     ):
         self.space = rule.pop("space", SPACE)
         self.rule = RuleConfig(**RULE | rule)
         made = AGENTS[agent](self.rule, AGENTS[agent].Options(**options or {}))
         self.head, self.ticks, self.sync = made.head(self.space), ticks, sync
-        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks, critic_path=path)
+        self.reference, _ = make_policy(
+            NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks, critic_path=path, **network or {}
+        )
         self.reference.hidden[INPUTS] = 0.0  # the bias, so that it does not fire all the time
         self.acting = CompiledEngine(self.reference)
         self.ours, self.witness = (self.learner(kind, made, capacity, burn_in) for kind in (CompiledLearner, Learner))
@@ -147,6 +161,13 @@ def test_which_rules_are_compiled():
     assert HAVE_LOOPS == ["lf-cs", "e-prop", "naive-replay", "importance", "acer", "v-trace", "random"]
 
 
+@pytest.mark.parametrize("tail", [0, 4])
+@pytest.mark.parametrize("ticks", [1, 2])
+@pytest.mark.parametrize("network", NETWORKS[1:], ids=str)
+def test_every_neuron_equals_its_definition(double, network, ticks, tail):
+    hold_to_the_witness(Pair(ticks=ticks, network=network, tail=tail, capacity=3, burn_in=3))
+
+
 @pytest.mark.parametrize("ticks", [1, 2, 3])
 @pytest.mark.parametrize("agent", LEARN)
 def test_every_rule_equals_its_definition(double, agent, ticks):
@@ -166,7 +187,7 @@ def test_every_action_space_equals_its_definition(double, space, agent):
 
 @pytest.mark.parametrize("space", [BOX, WHOLE], ids=["box", "whole"])
 def test_older_windows_of_every_action_space(double, space):
-    pair = Pair(capacity=3, replays=4, tau_f=5, burn_in=3, space=space, feedback="random")
+    pair = Pair(capacity=3, replays=4, tau_f=5, burn_in=3, space=space, feedback="random", lr_readout=0.01)
     for _ in range(4):
         _, got, wanted = pair.window()
         assert_same(got._asdict(), wanted._asdict(), 1e-10)
@@ -282,7 +303,7 @@ many = st.fixed_dictionaries({
     "normalise": st.booleans(), "homeostasis": st.sampled_from([0.0, 1.0]), "entropy": st.floats(0, 0.1),
     "critic_share": st.floats(0, 1), "gamma": st.floats(0, 1), "lam": st.floats(0, 1), "value": st.floats(0, 1),
     "max_grad_norm": st.sampled_from([0.1, 0.5, 100.0]), "capacity": st.integers(0, 3), "burn_in": st.integers(0, 4),
-    "sync": st.booleans(), "seed": st.integers(0, 5),
+    "sync": st.booleans(), "seed": st.integers(0, 5), "network": st.sampled_from(NETWORKS),
 })  # fmt: skip
 of_lf_cs = st.fixed_dictionaries({
     "mask": st.sampled_from(["sided", "two-sided"]), "eps": st.sampled_from([0.02, 0.2]),

@@ -98,6 +98,8 @@ options = st.fixed_dictionaries(
     {
         "network__neurons": st.sampled_from([2, 9, 260]),
         "network__ticks": st.integers(1, 3),
+        "network__neuron": st.sampled_from(["lif", "lif", "alif"]),
+        "network__tau_m_max": st.sampled_from([0.0, 0.0, 30.0]),
         "train__num_envs": st.integers(1, 4),
         "encoder__kind": st.sampled_from(["population", "standardised", "identity"]),
         "rule__feedback": st.sampled_from(["symmetric", "random"]),

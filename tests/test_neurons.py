@@ -13,7 +13,7 @@ from lfcs.config import NetworkConfig
 from lfcs.engines import CompiledEngine, TensorEngine, make_engine
 from lfcs.errors import UserError
 from lfcs.network import NetState, SpikingNetwork
-from lfcs.neurons import LIF
+from lfcs.neurons import LIF, make_neuron
 
 
 class Slowed(LIF):
@@ -105,3 +105,31 @@ def test_the_postsynaptic_factor_is_the_same_in_every_engine(double, ticks):
     expected[-9:].fill_diagonal_(0.0)
     assert_close(hidden, expected, rtol=0, atol=1e-10)
     assert ours.abs().max() > 1e-3
+
+
+def test_time_constants_are_spread_evenly_in_log_over_the_neurons():
+    neuron = make_neuron(NetworkConfig(neurons=10, tau_m=2.0, tau_m_max=54.0, tau_m_groups=4))
+    tau = -1.0 / torch.tensor(neuron.betas).log()
+    assert_close(tau, torch.tensor([2.0, 6.0, 18.0, 54.0]).repeat(3)[:10])
+    assert len(make_neuron(NetworkConfig(neurons=3, tau_m_max=54.0, tau_m_groups=4)).decays) == 3
+    with pytest.raises(UserError, match=r"network\.tau_m_max=2 must be 0 or at least network\.tau_m=3"):
+        NetworkConfig(tau_m_max=2.0)
+
+
+def test_a_spread_from_tau_m_to_itself_is_none(double):
+    one, other = network_of("lif"), network_of("lif", tau_m_max=3.0, tau_m_groups=7)
+    x, _, reset = random_window(one, type("Head", (), {"size": 2}), 20, 4)
+    seen = [make_engine("fused", net).run(x, net.initial_state(4), reset) for net in (one, other)]
+    assert torch.equal(seen[0].states.data, seen[1].states.data)
+    assert torch.equal(one.hidden, other.hidden)
+
+
+def test_a_slow_neuron_remembers_what_a_fast_one_has_forgotten():
+    """One input at the first tick, below threshold: afterwards u_t = β^t I."""
+    network = network_of("lif", neurons=4, tau_m=1.0, tau_m_max=1000.0, tau_m_groups=4)
+    network.input.weight.data.fill_(0.5)
+    x = torch.zeros(20, 1, 3)
+    x[0, 0, 0] = 1.0
+    seen = make_engine("fused", network).run(x, network.initial_state(1), torch.zeros(20, 1, dtype=torch.bool)).states
+    tau = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    assert_close(seen.mem[:, 0], 0.5 * torch.exp(-torch.arange(20.0)[:, None] / tau), rtol=1e-4, atol=1e-7)

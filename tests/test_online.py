@@ -13,6 +13,8 @@ from lfcs.learner import Learner
 FORM = {"rule__normalise": False, "rule__replays": 1}
 MASK = {"agent__mask": "two-sided"}  # of lf-cs
 
+NETWORKS = [{}, {"network__tau_m_max": 20.0}, {"network__neuron": "alif", "network__tau_m_max": 20.0}]
+
 
 def summed_gradients(windows, apart=0.0, **settings):
     """Return the sums of the gradients over windows with weights that do not move, as sums over steps."""
@@ -44,9 +46,10 @@ def summed_gradients(windows, apart=0.0, **settings):
 
 @pytest.mark.parametrize("chunk", [1, 3, 8])
 @pytest.mark.parametrize("ticks", [1, 2])
-def test_online_form_sums_to_the_forward_form_over_episodes(double, chunk, ticks):
+@pytest.mark.parametrize("network", NETWORKS, ids=["lif", "spread", "alif"])
+def test_online_form_sums_to_the_forward_form_over_episodes(double, chunk, ticks, network):
     """24 steps of episodes of 10: the forward form has them in one window."""
-    sizes = {"network__ticks": ticks, "rule__tau_s": 24} | MASK
+    sizes = {"network__ticks": ticks, "rule__tau_s": 24} | MASK | network
     forward = summed_gradients(1, rule__window=24, rule__tau_f=24, **sizes)
     online = summed_gradients(24 // chunk, rule__window=chunk, rule__tau_f=chunk, rule__form="online", **sizes)
     without = summed_gradients(24 // chunk, rule__window=chunk, rule__tau_f=chunk, **sizes)

@@ -18,6 +18,7 @@ SIZES = [  # neurons, inputs, actions, steps, batch, ticks
     (12, 5, 4, 15, 3, 2),
     (25, 4, 2, 12, 2, 3),
 ]
+SPREAD = {"tau_m_max": 40.0, "tau_m_groups": 3}  # time constants 6, 15 and 40
 
 
 def autograd_window(policy, x, reset):
@@ -43,9 +44,10 @@ def by_tick(policy, states, reset):
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("quantity", ["log_prob", "ratio", "value"])
 @pytest.mark.parametrize("engine", [SnntorchEngine, TensorEngine, CompiledEngine])
-def test_local_gradient_equals_autograd(double, sizes, quantity, engine):
+@pytest.mark.parametrize("network", [{}, SPREAD], ids=["one-tau", "spread"])
+def test_local_gradient_equals_autograd(double, sizes, quantity, engine, network):
     neurons, inputs, actions, steps, batch, ticks = sizes
-    policy, head = make_policy(neurons, inputs, actions, seed=neurons, ticks=ticks)
+    policy, head = make_policy(neurons, inputs, actions, seed=neurons, ticks=ticks, **network)
     x, action, reset = random_window(policy, head, steps, batch)
     params, value, states = autograd_window(policy, x, reset)
     weight = torch.randn(steps, batch, generator=torch.Generator().manual_seed(2))
@@ -99,6 +101,29 @@ def test_chunk_product_equals_the_sum_of_per_step_traces(double, sizes):
         expected += (signal[t][:, :, None] * ebar).sum(0)
     got = rules.chunk_gradient(xbar, rules.filter_backwards(signal, kappa, cleared) * psi)
     assert_close(got.T, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_traces_by_group_equal_a_trace_for_every_synapse(double, sizes):
+    """x̄_ij,t = β_i x̄_ij,t-1 + pre_j,t for each neuron i with its own β, [B, N, D + 1 + N] numbers a tick."""
+    neurons, inputs, actions, steps, batch, ticks = sizes
+    policy, head = make_policy(neurons, inputs, actions, ticks=ticks, **SPREAD)
+    x, _, reset = random_window(policy, head, steps, batch)
+    with torch.no_grad():
+        *_, states = autograd_window(policy, x, reset)
+    seen, cleared = by_tick(policy, states, reset)
+    post, beta = torch.randn(seen.mem.shape), torch.tensor(policy.neuron.betas)[:, None]
+    expected = torch.zeros(neurons, inputs + 1 + neurons)
+    trace, spk = torch.zeros(batch, *expected.shape), torch.zeros(batch, neurons)
+    for t in range(len(post)):
+        keep = (~cleared[t])[:, None]
+        pre = torch.cat((x[t // ticks], torch.ones(batch, 1), spk * keep), dim=1)
+        trace = beta * trace * keep[..., None] + pre[:, None]
+        expected += (post[t][..., None] * trace).sum(0)
+        spk = seen.spk[t]
+    got = rules.grouped_gradient(seen.trace, post, min(3, neurons))
+    assert_close(got.T, expected, **TOLERANCE)
+    assert len(set(policy.neuron.betas)) == min(3, neurons) and spk.sum() + seen.spk.sum() > 0
 
 
 @pytest.mark.parametrize("steps,batch", [(1, 1), (8, 2), (40, 5)])

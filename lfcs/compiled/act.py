@@ -38,7 +38,7 @@ class Mind(NamedTuple):
     tick: int
     fields: int
     constants: Array
-    decay: float
+    decays: Array  # [G] of x̄
     update: float
     ticks: int
     hidden: Array
@@ -53,7 +53,7 @@ class Memory(NamedTuple):
     """The states of B environments, and what a step of theirs gave."""
 
     rows: Array  # [ticks, B, ...] the neurons' fields and y by tick; the last is the state
-    trace: Array  # [B, D + 1 + N] x̄, or [0, 0] where nothing will be learned
+    trace: Array  # [B, G·(D + 1 + N)] x̄, or [0, 0] where nothing will be learned
     out: Array  # [1, B, K + 1]
     reset: Array  # [1, B] bool, whether the coming step begins an episode
     fired: Array  # [2, B, N]
@@ -134,7 +134,7 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
     rows, last, like = memory.rows, mind.ticks - 1, mind.hidden
     batch, size = rows.shape[1], memory.out.shape[2] - 1
     if len(memory.trace):
-        follow_trace(memory.trace, rows[last], x[0], memory.reset[0], mind.decay)
+        follow_trace(memory.trace, rows[last], x[0], memory.reset[0], mind.decays)
     advance_at(mind.advance, like)(
         x, memory.reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields, mind.constants,
         mind.update, rows[last], rows, memory.out, memory.fired, memory.counts, 0, batch,
@@ -143,7 +143,7 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
     if len(memory.trace) and last:
         never = np.zeros(batch, np.bool_)
         for t in range(last):
-            follow_trace(memory.trace, rows[t], x[0], never, mind.decay)
+            follow_trace(memory.trace, rows[t], x[0], never, mind.decays)
     row, score, entropy_score, found = np.empty(size), np.empty(size), np.empty(size), np.empty(2)
     choose, judge = draw_at(mind.choose, row), judge_at(mind.judge, row)
     for b in range(batch):

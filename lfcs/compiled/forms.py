@@ -42,7 +42,9 @@ class Neurons(NamedTuple):
     post: int
     fields: int
     constants: Array
-    decay: Any
+    decays: Array  # [G] of x̄
+    decay: Array  # [N] of the x̄ that a neuron sees
+    slow: Array  # [2] strength and decay of the slow eligibility, or [0] where there is none
     kappa: Any
     update: Any  # 1 - κ
     ticks: int
@@ -121,8 +123,11 @@ class Room(NamedTuple):
     path: Array  # gradient
     out: Array  # [tau_f, B, K + 1] of a chunk
     error: Array  # [tau_f, B, K + 1] what it should change by
-    trace: Array  # [B, D + 1 + N] x̄
+    trace: Array  # [B, G·(D + 1 + N)] x̄
     carried: Array  # [3, B, N] the filtered signal, what ``post`` carries, H
+    slow: Array  # [B, D + 1 + N, N] slow eligibility ε, or [0, 0, 0]
+    kept: Array  # [2, some ticks, B, N] what ε keeps, and ψ, by tick
+    seen: Array  # [some ticks, B, G·(D + 1 + N)] x̄ by tick
     squares: Array  # [D + 1 + N] of the gradient's norm, by row
     scale: Array  # [1] one unit of the advantage
 

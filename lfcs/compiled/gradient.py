@@ -166,14 +166,40 @@ def add_bias(credit, total):
 
 
 @inner
+def group_alone(later, g, groups):
+    """Return H [B, N] with zeros for all neurons that are not of group g."""
+    if groups == 1:
+        return later
+    out = np.zeros_like(later)
+    for b in range(len(later)):
+        for i in range(g, later.shape[1], groups):
+            out[b, i] = later[b, i]
+    return out
+
+
+@inner
+def add_slow(low, high, room):
+    """Add λ_a ε_a to the rows from ``low`` to ``high`` of the gradient, ε from before the first tick a."""
+    for b in range(len(room.slow)):
+        factor = room.carried[1, b]
+        for j in range(low, high):
+            row, eps = room.hidden[j], room.slow[b, j]
+            for i in range(len(row)):
+                row[i] = row[i] + factor[i] * eps[i]
+
+
+@inner
 def add_past(later, neurons, room, share):
-    """Add H_a x̄_a to the gradients that are a thread's to write, and leave none to self-connections; sum squares."""
+    """Add H_a x̄_a + λ_a ε_a to the gradients that are a thread's, and leave none to self-connections; sum squares."""
     inputs, product = room.hidden.shape[0] - room.hidden.shape[1], add_product_at(neurons.loops.add_product, later)
-    product(
-        room.hidden[share.first_input : share.last_input], room.trace.T[share.first_input : share.last_input], later
-    )
-    low, high = inputs + share.first_neuron, inputs + share.last_neuron
-    product(room.hidden[low:high], room.trace.T[low:high], later)
+    low, high, groups = inputs + share.first_neuron, inputs + share.last_neuron, len(neurons.decays)
+    for g in range(groups):
+        own, trace = group_alone(later, g, groups), room.trace.T[g * len(room.hidden) : (g + 1) * len(room.hidden)]
+        product(room.hidden[share.first_input : share.last_input], trace[share.first_input : share.last_input], own)
+        product(room.hidden[low:high], trace[low:high], own)
+    if len(room.slow):
+        add_slow(share.first_input, share.last_input, room)
+        add_slow(low, high, room)
     for i in range(share.first_neuron, share.last_neuron):
         room.hidden[inputs + i, i] = 0.0
         room.squares[inputs + i] = squared_norm(room.hidden[inputs + i])

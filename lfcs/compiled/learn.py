@@ -15,9 +15,10 @@ from numba import types
 from lfcs.agent import error_at, weight_at
 from lfcs.compiled.forms import Experience, Learned, Neurons, Parts, Room, Rule, Seen, part
 from lfcs.compiled.gradient import ascend, gradient
+from lfcs.compiled.slow import follow_slow, note_slow
 from lfcs.compiled.team import Share, meet
 from lfcs.heads.base import judge_at
-from lfcs.kernels import add_along, advance_at, alone, compiled, copy, follow_trace, inner, tick_at
+from lfcs.kernels import add_along, advance_at, alone, compiled, copy, fill, follow_trace, inner, tick_at
 from lfcs.pointers import borrowed
 
 
@@ -104,6 +105,8 @@ def one_pass(update, done, start, window, neurons, rule, learned, seen, room, pa
     for b in range(share.low, share.high):
         copy(start[b], room.rows[0, b])
         copy(start[b, width:], room.trace[b])
+        if len(room.slow):
+            fill(room.slow[b].reshape(-1), 0)
     filled = 1  # rows of states
     for chunk in range(-(-steps // rule.tau_f)):
         begin = chunk * rule.tau_f
@@ -127,11 +130,20 @@ def one_pass(update, done, start, window, neurons, rule, learned, seen, room, pa
 
 @inner
 def follow(at, until, before, window, neurons, room, share):
-    """Move x̄ on from after tick ``at`` to after ``until``; tick t's states are in row t + ``before``."""
-    low, high = share.low, share.high
+    """Move x̄ on from after tick ``at`` to after ``until``; tick t's states are in row t + ``before``.
+
+    A slow eligibility is moved on with it, as far as it enters tick ``until``.
+    """
+    low, high, noted = share.low, share.high, 0
     for t in range(at + 1, until + 1):
         states, x = room.rows[t + before - 1, low:high], window.x[t // neurons.ticks, low:high]
-        follow_trace(room.trace[low:high], states, x, window.by_tick[t, low:high], neurons.decay)
+        if len(room.slow) and t:
+            note_slow(noted, states, window.by_tick[t], neurons, room, share)
+            noted += 1
+            if noted == len(room.seen) or t == until:
+                follow_slow(noted, neurons, room, share)
+                noted = 0
+        follow_trace(room.trace[low:high], states, x, window.by_tick[t, low:high], neurons.decays)
 
 
 @inner

@@ -19,6 +19,7 @@ from lfcs.trajectory import Replay, Trajectory
 from lfcs.update import Record, Update, View
 
 BLOCK = 256  # environments x ticks of a gradient that are worked on at a time, to stay in the cache
+SOME = 16  # ticks of what a slow eligibility is moved on by at a time
 KEPT = 8  # chunks of states for which there is room before the latest are moved to the front
 
 
@@ -75,7 +76,7 @@ class CompiledLearner(Learner):
             1, window.reward.shape[1], len(room.squares) - len(learned.firing_rate), len(learned.firing_rate)
         )
         parts = learn.parts_of(window, neurons, rule, learned, seen, room, share)
-        room.trace[:], room.scale[0] = traj.state.trace.numpy(), 1.0
+        room.trace[:], room.slow[:], room.scale[0] = traj.state.trace.numpy(), 0.0, 1.0
         return {
             "forward": lambda: learn.timed_look(parts, end, window, neurons, learned, seen, room, share),
             "head and rule": lambda: learn.timed_judge(parts, end, window, rule, learned, seen, room, share),
@@ -128,13 +129,17 @@ class CompiledLearner(Learner):
         block = max(1, BLOCK // batch)
         if self.room is None or self.room.rows.shape[:2] != (total, batch):
             rows = np.empty((total, batch, (neurons.fields + 1) * n), kind)
-            network, sources = self.update.network, len(self.update.network.hidden)
+            network, sources, groups = self.update.network, len(self.update.network.hidden), len(neurons.decays)
             out, error = np.empty((2, ticks // neurons.ticks, batch, len(network.readout)), kind)
+            some = (SOME, batch) if len(neurons.slow) else (0, 0)
             self.room = forms.Room(
                 rows=rows, fired=np.empty((total, batch, n), np.int32), counts=np.empty((total, batch), np.int64),
                 credit=np.empty((block, batch, n), kind), hidden=np.empty(network.hidden.shape, kind),
                 readout=np.empty(network.readout.shape, kind), path=np.empty(len(network.path), kind),
-                out=out, error=error, trace=np.empty((batch, sources), kind), carried=np.empty((3, batch, n), kind),
+                out=out, error=error,
+                trace=np.empty((batch, groups * sources), kind), carried=np.empty((3, batch, n), kind),
+                slow=np.empty((batch, sources, n) if len(neurons.slow) else (0, 0, 0), kind),
+                kept=np.empty((2, *some, n), kind), seen=np.empty((*some, groups * sources), kind),
                 squares=np.empty(sources), scale=np.empty(1),
             )  # fmt: skip
         return self.room
@@ -146,8 +151,8 @@ class CompiledLearner(Learner):
         loops, optimiser = loops_of(self.agent), update.optimiser
         assert loops is not None and update.head.loops is not None
         neurons = forms.Neurons(
-            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decay,
-            engine.kappa, engine.update, engine.ticks, engine.kernels,
+            int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decays,
+            engine.decay, engine.slow, engine.kappa, engine.update, engine.ticks, engine.kernels,
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = forms.Rule(

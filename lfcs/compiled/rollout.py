@@ -31,7 +31,7 @@ def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
     assert isinstance(engine, CompiledEngine) and loops is not None
     choose = loops.greedy if greedy else loops.draw
     return act.Mind(
-        engine.kernels.advance, int(engine.tick.address), engine.fields, engine.constants, engine.decay,
+        engine.kernels.advance, int(engine.tick.address), engine.fields, engine.constants, engine.decays,
         engine.update, engine.ticks, engine.hidden, engine.readout, policy.network.path.numpy(), loops.judge.address(),
         choose.address(), policy.head.numbers().constants,
     )  # fmt: skip
@@ -54,10 +54,10 @@ def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
     """Return room for the states of ``batch`` environments, at rest."""
     engine = policy.engine
     assert isinstance(engine, CompiledEngine)
-    (sources, n), kind = engine.hidden.shape, engine.dtype
+    (sources, n), kind, groups = engine.hidden.shape, engine.dtype, len(engine.decays)
     return act.Memory(
         np.zeros((engine.ticks, batch, (engine.fields + 1) * n), kind),
-        np.zeros((batch, sources) if learns else (0, 0), kind),
+        np.zeros((batch, groups * sources) if learns else (0, 0), kind),
         np.empty((1, batch, len(engine.readout)), kind),
         np.ones((1, batch), bool),
         np.empty((2, batch, n), np.int32),

@@ -25,7 +25,12 @@ class Steps(NamedTuple):
 
 
 class Engine(Protocol):
-    """Advances and differentiates a network. Made after the network is on its device."""
+    """Advances and differentiates a network. Made after the network is on its device.
+
+    ``local`` says that its gradient is made of eligibilities, so that a slow one may be carried over chunks.
+    """
+
+    local: bool
 
     def run(
         self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
@@ -37,17 +42,24 @@ class Engine(Protocol):
         """
 
     def gradients(
-        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+        self,
+        seen: NetState,
+        reset: Tensor,
+        error: Tensor,
+        feedback: Tensor,
+        drive: Tensor,
+        slow: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the gradients of the packed weights, ``hidden`` [D+1+N, N] and ``readout`` [K + 1, N + 1].
 
             dW_out,k = Σ_t s_k,t [y_t, 1] ,  L_i,t = Σ_k B_ki s_k,t + c_i
-            dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t
+            dW_hid,ij = Σ_t L_i,t ē_ij,t = Σ_t L̂_i,t ψ_i,t x̄_j,t          x̄ with the decay of neuron i
 
         The weights must have been constant over the S steps. The ``error`` s [S, B, K + 1] acts at each step's last
         tick, through the ``feedback`` weights B [K + 1, N], with the neurons' ``drive`` c [N]; ``seen`` and ``reset``
-        [T', B], by tick, may begin before the steps (the tail). Source: Bellec et al. 2020, eq. (1) and Methods
-        (reward-based e-prop). The result may be overwritten by the next call.
+        [T', B], by tick, may begin before the steps (the tail). ``slow`` [B, D+1+N, N] is the slow eligibility that
+        enters their first tick, where the neuron model has one; none is nought. Source: Bellec et al. 2020, eq. (1) and
+        Methods (reward-based e-prop). The result may be overwritten by the next call.
         """
 
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
@@ -71,6 +83,8 @@ def without_self_connections(hidden: Tensor) -> Tensor:
 class TickwiseEngine(ABC):
     """Time as a loop over single ticks; the gradient as one dense product. Runs on every device."""
 
+    local = True
+
     def __init__(self, network: SpikingNetwork) -> None:
         self.network, self.ticks = network, network.config.ticks
 
@@ -90,13 +104,23 @@ class TickwiseEngine(ABC):
 
     @torch.no_grad()
     def gradients(
-        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+        self,
+        seen: NetState,
+        reset: Tensor,
+        error: Tensor,
+        feedback: Tensor,
+        drive: Tensor,
+        slow: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.gradients`."""
         own = seen.readout[len(seen.data) - len(error) * self.ticks :][self.ticks - 1 :: self.ticks]
         readout = torch.cat((rules.chunk_gradient(error, own), error.sum((0, 1))[:, None]), dim=1)
         post = self.post(seen, reset, error, feedback, drive)
-        return without_self_connections(rules.chunk_gradient(seen.trace, post)), readout
+        neuron = self.network.neuron
+        hidden = rules.grouped_gradient(seen.trace, post, len(neuron.decays))
+        if slow is not None and neuron.slow is not None:
+            hidden += (slow * rules.slow_factor(post, reset, *neuron.slow)[:, None]).sum(0)
+        return without_self_connections(hidden), readout
 
     @torch.no_grad()
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:

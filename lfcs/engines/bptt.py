@@ -17,6 +17,8 @@ class BpttEngine(SnntorchEngine):
     All else is as in e-prop: the signal is the error through the feedback weights, and no gradient enters the past.
     """
 
+    local = False
+
     def run(
         self, x: Tensor, state: NetState, reset: Tensor, out: Tensor | None = None, differentiable: bool = False
     ) -> Steps:
@@ -40,7 +42,13 @@ class BpttEngine(SnntorchEngine):
         return Steps(state.with_data(seen), *self.read(state.with_data(last.data.detach()), x))
 
     def gradients(
-        self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor
+        self,
+        seen: NetState,
+        reset: Tensor,
+        error: Tensor,
+        feedback: Tensor,
+        drive: Tensor,
+        slow: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.gradients`: Σ_t L_t dy_t/dW with the whole derivative, over the steps run last."""
         _, readout = super().gradients(seen, reset, error, feedback, drive)

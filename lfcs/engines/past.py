@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from lfcs import rules
 from lfcs.engines.base import Engine, Steps
-from lfcs.network import NetState
+from lfcs.network import NetState, SpikingNetwork
 
 
 class Past:
@@ -34,3 +36,28 @@ class Past:
         given = engine.run(x, state, reset, self.buffer[begin : self.filled], differentiable)
         seen = self.buffer[max(0, begin - self.tail) : self.filled]
         return given._replace(states=self.start.with_data(seen))
+
+
+class SlowTrace:
+    """The slow eligibility ε [B, D + 1 + N, N] of a network that has one, up to the first tick that a chunk sees.
+
+    ε_{t+1} = ρ ε_t + ψ_t (x̄_t - b ε_t): one number for each synapse and environment, however long the past.
+    """
+
+    def __init__(self, network: SpikingNetwork, batch: int, tail: int) -> None:
+        self.neuron, self.tail = network.neuron, tail
+        self.eps = network.hidden.new_zeros(batch, *network.hidden.shape)
+
+    def follow(self, seen: NetState, reset: Tensor) -> None:
+        """Move on over the ticks of ``seen`` [T', B] that the next chunk will not see."""
+        assert self.neuron.slow is not None
+        for t in range(len(seen.data) - self.tail):
+            now, begun = seen.at(slice(t, t + 1)), reset[t : t + 1]
+            psi = self.neuron.post(torch.ones_like(now.spk), now.of_neurons(), begun)[0]  # the factor of a signal of 1
+            eps = self.eps * ~begun[0, :, None, None]
+            self.eps = rules.slow_eligibility(eps, psi, now.trace[0], *self.neuron.slow)
+
+
+def slow_trace(engine: Engine, network: SpikingNetwork, batch: int, tail: int) -> SlowTrace | None:
+    """Return the slow eligibility at rest, or None where neuron model or engine have none."""
+    return SlowTrace(network, batch, tail) if network.neuron.slow is not None and engine.local else None

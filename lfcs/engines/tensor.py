@@ -20,7 +20,7 @@ class TensorEngine(TickwiseEngine):
 
     def __init__(self, network: SpikingNetwork) -> None:
         super().__init__(network)
-        self.one = network.hidden.new_ones(1, 1)
+        self.one, self.groups = network.hidden.new_ones(1, 1), len(network.neuron.decays)
 
     @torch.no_grad()
     def run(
@@ -44,9 +44,10 @@ class TensorEngine(TickwiseEngine):
         current = torch.addmm(driven, spk, network.hidden[x.shape[1] + 1 :])
         fields = neuron.tick(current, before.of_neurons())
         y = torch.lerp(before.readout, fields[0], 1.0 - network.config.kappa)
-        torch.cat((*fields, y, x, self.one.expand(len(x), 1), spk), dim=1, out=row)
+        pre = (x, self.one.expand(len(x), 1), spk) * self.groups
+        torch.cat((*fields, y, *pre), dim=1, out=row)
         after = before.with_data(row)
-        after.trace.add_(before.trace, alpha=neuron.decay)
+        after.trace.addcmul_(before.trace, network.decay)
         return after
 
     def read(self, states: NetState, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,13 @@
 from lfcs.config import NetworkConfig
 from lfcs.errors import UserError
 from lfcs.names import lookup
+from lfcs.neurons.alif import ALIF
 from lfcs.neurons.base import Neuron, Spike
 from lfcs.neurons.lif import LIF
 
-__all__ = ["LIF", "NEURONS", "Neuron", "Spike", "make_neuron"]
+__all__ = ["ALIF", "LIF", "NEURONS", "Neuron", "Spike", "make_neuron"]
 
-NEURONS: dict[str, type] = {"lif": LIF}
+NEURONS: dict[str, type] = {"lif": LIF, "alif": ALIF}
 
 
 def make_neuron(config: NetworkConfig) -> Neuron:

@@ -27,16 +27,29 @@ class Loops(NamedTuple):
     constants: tuple[float, ...]  # the model's numbers, given to both as an array in the network's precision
 
 
+class Slow(NamedTuple):
+    """A second, slow component of the eligibility: e_t = ψ_t (x̄_t - strength · ε_t) ,  ε_{t+1} = decay · ε_t + e_t.
+
+    ``post`` of a model that has one is post_t = ψ_t (L̂_t + λ_{t+1}) with λ_t = decay · λ_{t+1} - strength · post_t, and
+    its compiled form carries λ.
+    """
+
+    strength: float
+    decay: float  # per tick
+
+
 class Neuron(Protocol):
     """A neuron model, made from :class:`lfcs.config.NetworkConfig`; it keeps no state between calls.
 
     ``fields`` names the numbers that a neuron carries from tick to tick, spikes "spk" first and membrane "mem" second.
-    ``decay`` is that of the presynaptic trace, x̄_t = decay · x̄_{t-1} + pre_t, per tick. ``loops`` are compiled loops,
-    or None where the tensor operations of :meth:`tick` and :meth:`post` are all there is.
+    ``decays`` are those of the presynaptic traces of G groups of neurons, per tick: the synapses onto neuron i see
+    x̄^g_t = decays_g · x̄^g_{t-1} + pre_t with g = i mod G. ``slow`` is what an eligibility has beside ψ x̄, mostly None.
+    ``loops`` are compiled loops, or None where the tensor operations of :meth:`tick` and :meth:`post` are all there is.
     """
 
     fields: tuple[str, ...]
-    decay: float
+    decays: tuple[float, ...]
+    slow: Slow | None
     loops: Loops | None
 
     def cell(self, neurons: int) -> nn.Module:
