@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_policy, random_window
 from test_learner import small_trainer
 from torch.testing import assert_close
 
-from lfcs import rules
+import lfcs
+from lfcs import neurons, rules
 from lfcs.config import NetworkConfig
 from lfcs.engines import BpttEngine, CompiledEngine, SnntorchEngine, TensorEngine, make_engine
 from lfcs.engines.base import at_last_tick
@@ -213,6 +215,17 @@ def test_a_spike_raises_the_threshold_which_falls_back(double):
     )
     early, late = constant.states.spk[:20].mean(), constant.states.spk[-50:].mean()
     assert early > 1.3 * late > 0.0
+
+
+def test_it_trains_saves_and_loads(tmp_path):
+    settings = {"network.neuron": "alif", "network.tau_m_max": 30.0, "network.neurons": 12, "train.final_episodes": 2}
+    run = lfcs.train("toys:Guess-v0", steps=2000, settings=settings, run_dir=tmp_path / "run")
+    policy = lfcs.load(run.path)
+    assert isinstance(policy.network.neuron, neurons.ALIF) and len(policy.network.neuron.decays) == 4
+    _, state = policy.predict(np.ones(3))
+    assert state[0].shape == (1, (3 + 1) * 12 + 4 * (policy.encoder.size + 1 + 12))
+    _, later = policy.predict(np.ones((1, 3)), state)
+    assert not np.array_equal(state[0], later[0]) and run.summary["weight_updates"] > 0
 
 
 def test_learning_online_goes_on_from_what_was_saved(double):

@@ -48,7 +48,10 @@ def test_shares_cover_all_once(threads, batch, inputs, neurons):
         assert covered == list(range(whole))
 
 
-@pytest.mark.parametrize("chosen", [{}, {"rule__tau_f": 1, "network__ticks": 2}, {"agent": "acer"}])
+ALIF = {"network__neuron": "alif", "network__tau_m_max": 20.0}
+
+
+@pytest.mark.parametrize("chosen", [{}, {"rule__tau_f": 1, "network__ticks": 2}, {"agent": "acer"}, ALIF])
 def test_the_same_numbers_for_any_number_of_threads(chosen):
     """Environments, inputs and neurons are split; nothing is summed across what is split."""
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import random_window
+from test_learner import small_trainer
 from torch.testing import assert_close
 
 import lfcs
@@ -133,3 +134,23 @@ def test_a_slow_neuron_remembers_what_a_fast_one_has_forgotten():
     seen = make_engine("fused", network).run(x, network.initial_state(1), torch.zeros(20, 1, dtype=torch.bool)).states
     tau = torch.tensor([1.0, 10.0, 100.0, 1000.0])
     assert_close(seen.mem[:, 0], 0.5 * torch.exp(-torch.arange(20.0)[:, None] / tau), rtol=1e-4, atol=1e-7)
+
+
+SLOW_THRESHOLD = {"network__neuron": "alif", "network__adaptation": 1.0, "network__tau_a": 100.0, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    "network,windows,low,high",
+    [({}, 90, 0.3, 0.7), ({"network__tau_m_max": 100.0}, 60, 0.8, 1.0), (SLOW_THRESHOLD, 90, 0.8, 1.0)],
+    ids=["lif", "spread", "alif"],
+)
+def test_slow_membranes_or_thresholds_bridge_a_delay(network, windows, low, high):
+    """Thirty steps from the light to the bell: membranes of 3 ticks alone stay at chance, 0.5."""
+    trainer = small_trainer(
+        "toys:Recall-v0", network__neurons=64, train__num_envs=16, rule__window=64, rule__tau_s=64, rule__tau_f=16,
+        encoder__kind="identity", network__input_gain=3.0, rule__gamma=1.0, rule__lam=1.0,
+        rule__lr_hidden=2e-3, **network,
+    )  # fmt: skip
+    for _ in range(windows):
+        metrics = trainer.window()
+    assert low < metrics["rollout/ep_rew_mean"] <= high and 0.02 < metrics["spikes/rate_mean"] < 0.3

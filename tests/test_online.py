@@ -16,10 +16,10 @@ MASK = {"agent__mask": "two-sided"}  # of lf-cs
 NETWORKS = [{}, {"network__tau_m_max": 20.0}, {"network__neuron": "alif", "network__tau_m_max": 20.0}]
 
 
-def summed_gradients(windows, apart=0.0, **settings):
+def summed_gradients(windows, apart=0.0, tail=100, **settings):
     """Return the sums of the gradients over windows with weights that do not move, as sums over steps."""
     trainer = small_trainer(
-        rule__lr_hidden=0.0, rule__lr_readout=0.0, rule__homeostasis=0.0, rule__entropy=0.0, rule__tail=100,
+        rule__lr_hidden=0.0, rule__lr_readout=0.0, rule__homeostasis=0.0, rule__entropy=0.0, rule__tail=tail,
         network__input_gain=4.0, rule__critic_share=0.5, encoder__kind="identity", network__critic_path=True,
         rule__lr_path=0.0, **FORM, **settings,
     )  # fmt: skip
@@ -56,6 +56,16 @@ def test_online_form_sums_to_the_forward_form_over_episodes(double, chunk, ticks
     for ours, expected, blind in zip(online, forward, without, strict=True):
         assert_close(ours, expected, rtol=0, atol=1e-10)
         assert (blind - expected).abs().max() > 1e-4  # a window alone does not see that far
+
+
+@pytest.mark.parametrize("tail", [0, 2])
+def test_an_adaptive_threshold_is_credited_for_what_came_before_the_tail(double, tail):
+    """A readout without memory, κ = e^-50, so that only the threshold reaches beyond the tail."""
+    sizes = {"rule__tau_s": 24, "network__tau_out": 0.02, "tail": tail, "network__adaptation": 0.5} | NETWORKS[2] | MASK
+    forward = summed_gradients(1, rule__window=24, rule__tau_f=24, **sizes)
+    online = summed_gradients(8, rule__window=3, rule__tau_f=3, rule__form="online", **sizes)
+    for ours, expected in zip(online, forward, strict=True):
+        assert_close(ours, expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("agent", ["lf-cs", "importance", "naive-replay"])

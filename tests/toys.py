@@ -53,6 +53,30 @@ class Guess(gymnasium.Env):
         return np.eye(3)[self.lit], reward, False, self.time == 10, {}
 
 
+class Recall(gymnasium.Env):
+    """One of two lights at the first step, nothing for ``delay`` steps, then a bell: name the light. Chance: 0.5."""
+
+    def __init__(self, delay: int = 30) -> None:
+        self.delay = delay
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (3,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(2)
+
+    def _obs(self):
+        first = self.time == 0
+        return np.array([first and self.lit == 0, first and self.lit == 1, self.time > self.delay], np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.lit, self.time = int(self.np_random.integers(2)), 0
+        return self._obs(), {}
+
+    def step(self, action):
+        asked = self.time > self.delay
+        reward = float(asked and action == self.lit)
+        self.time += 1
+        return self._obs(), reward, asked, False, {}
+
+
 class Faulty(Guess):
     """Returns a bad number, as ``what`` says, at its 40th step."""
 
@@ -186,6 +210,7 @@ class Worded(Guess):
 gymnasium.register("Clock-v0", entry_point=Clock)
 gymnasium.register("EndlessClock-v0", entry_point=Clock, kwargs={"horizon": 50, "ending": "truncated"})
 gymnasium.register("Guess-v0", entry_point=Guess)
+gymnasium.register("Recall-v0", entry_point=Recall)
 gymnasium.register("FaultyReward-v0", entry_point=Faulty)
 gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "observation"})
 gymnasium.register("Fragile-v0", entry_point=Fragile)
