@@ -217,8 +217,7 @@ def test_predict_plays_as_the_evaluation_does(tmp_path):
     seed = runs.stream_seed(1, "evaluation")
     for engine in ("fused", "snntorch"):
         policy = lfcs.load(run.path, engine=engine)
-        with make_vec("toys:Lights-v0", 4) as vec:
-            assert np.array_equal(runs.play(policy, vec, 4, seed)[0], expected)
+        assert np.array_equal(runs.play(policy, make_vec("toys:Lights-v0", 4), 4, seed)[0], expected)
         for i, wanted in enumerate(expected):
             env = toys.Lights()
             obs, _ = env.reset(seed=seed + i)
