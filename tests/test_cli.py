@@ -51,7 +51,7 @@ def failing(capsys, *argv):
         (["CartPole-v1", "--device", "tpu"], "device must be cpu or cuda"),
         (["CartPole-v1", "--agent", "e-prop", "--set", "rule.replays=4"], "e-prop stands for rule.replays=1"),
         (["toys:Written-v0"], "is not supported: it must be one of Discrete, Box"),
-        (["toys:Worded-v0"], "must be a Box"),
+        (["toys:Worded-v0"], "observation space Text(1, 3, charset="),
     ],
 )
 def test_bad_settings(capsys, tmp_path, argv, expected):

@@ -142,6 +142,7 @@ def assert_same_runs(one, other, windows=4):
 @pytest.mark.parametrize("settings", [
     {"encoder__kind": "population"},
     {"encoder__kind": "population", "network__ticks": 2},
+    {"encoder__kind": "population", "encoder__bounds": "seen"},
     {"encoder__kind": "standardised", "network__ticks": 2},
     {"encoder__kind": "identity", "network__input_gain": 40.0},
     {"agent": "acer"},

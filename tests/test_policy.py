@@ -10,9 +10,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import toys
 
 import lfcs
-from lfcs import evaluation
+from lfcs import checkpoint, evaluation
 from lfcs.envs import make_vec
 from lfcs.errors import UserError
 from lfcs.heads import named_head
@@ -105,9 +106,16 @@ def test_spaces_survive(tmp_path):
         gymnasium.spaces.Box(np.array([-1.0, -np.inf]), np.array([2.0, np.inf]), dtype=np.float64),
         gymnasium.spaces.Box(0, 255, (2, 3), np.uint8),
         gymnasium.spaces.Discrete(4, start=-1),
+        gymnasium.spaces.Discrete(4, dtype=np.int32),
+        gymnasium.spaces.MultiDiscrete([[3, 2], [4, 5]], start=[[0, 1], [-1, 0]]),
+        gymnasium.spaces.MultiBinary(3),
+        gymnasium.spaces.MultiBinary((2, 3)),
+        toys.Lights().observation_space,
+        gymnasium.spaces.Dict([("z", gymnasium.spaces.Discrete(2)), ("a", gymnasium.spaces.Box(0, 1, (2,)))]),
     ):
-        again = unpack_space(pack_space(space))
-        assert again == space and again.dtype == space.dtype
+        checkpoint.save(tmp_path / "space.npz", pack_space(space))
+        again = unpack_space(checkpoint.load(tmp_path / "space.npz", torch.device("cpu")))
+        assert again == space and again.dtype == space.dtype and str(again) == str(space)  # parts in order
     with pytest.raises(UserError, match="cannot be saved"):
         pack_space(gymnasium.spaces.Text(3))
     with pytest.raises(UserError, match="unknown head 'categorial'; did you mean categorical"):
@@ -144,7 +152,6 @@ def test_evaluation_loops_over_predict(run):
 
 def test_stable_baselines_evaluates_our_policy(run):
     pytest.importorskip("stable_baselines3", reason="the extra 'peers' is not installed")
-    import toys
     from stable_baselines3.common.evaluation import evaluate_policy
     from stable_baselines3.common.vec_env import DummyVecEnv
 

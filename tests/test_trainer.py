@@ -33,6 +33,7 @@ LEVERS = {
 }  # fmt: skip
 ONLINE = {"rule.form": "online", "agent.mask": "two-sided", "rule.normalise": "false", "rule.replays": 1}
 ONLINE |= {"rule.tau_f": FAST["rule.window"]}
+SEEN = {"env": "toys:Lights-v0", "encoder.bounds": "seen", "encoder.previous_action": True}
 
 
 def new_config(env="toys:Guess-v0", steps=1000, seed=0, **settings):
@@ -131,7 +132,7 @@ def test_a_run_directory_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("windows", [1, 7, 15, 21])
-@pytest.mark.parametrize("form", [{}, ONLINE, {"replay.capacity": 3, "replay.burn_in": 2}, LEVERS])
+@pytest.mark.parametrize("form", [{}, ONLINE, SEEN, {"replay.capacity": 3, "replay.burn_in": 2}, LEVERS])
 def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(tmp_path, windows, form):
     whole, expected = run(tmp_path / "whole", **form)
     cut = begin(tmp_path / "cut", **form)

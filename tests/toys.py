@@ -204,7 +204,30 @@ class Worded(Guess):
 
     def __init__(self) -> None:
         super().__init__()
-        self.observation_space = gymnasium.spaces.Discrete(3)
+        self.observation_space = gymnasium.spaces.Text(3)
+
+
+class Lights(Guess):
+    """The same, but what is observed has parts: the light, a number without bounds, and one that is in [0, 4]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        of = gymnasium.spaces
+        parts = of.Tuple([of.Box(-np.inf, np.inf, (1,), np.float32), of.Box(0.0, 4.0, (1,), np.float32)])
+        self.observation_space = of.Dict({"lit": of.Discrete(3, start=2), "parts": parts, "flags": of.MultiBinary(2)})
+
+    def _seen(self):
+        rng = self.np_random
+        parts = rng.normal(50.0, 9.0, 1).astype(np.float32), rng.uniform(0.0, 4.0, 1).astype(np.float32)
+        return {"lit": self.lit + 2, "parts": parts, "flags": rng.integers(2, size=2, dtype=np.int8)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def step(self, action):
+        outcome = super().step(action)
+        return self._seen(), *outcome[1:]
 
 
 gymnasium.register("Clock-v0", entry_point=Clock)
@@ -219,3 +242,4 @@ gymnasium.register("Written-v0", entry_point=Written)
 for name, (space, cost) in WANTED.items():
     gymnasium.register(f"{name}-v0", entry_point=Wanted, kwargs={"space": space, "cost": cost})
 gymnasium.register("Worded-v0", entry_point=Worded)
+gymnasium.register("Lights-v0", entry_point=Lights)
