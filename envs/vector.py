@@ -153,7 +153,7 @@ def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
 
     _load(env)
     task = classic.find(_name(env))
-    if task is None or not isinstance(task.action_space, gymnasium.spaces.Discrete):
+    if task is None or on_device.form_of(task) is None or not isinstance(task.action_space, gymnasium.spaces.Discrete):
         return None
     return on_device.DeviceVectorEnv(_name(env), num_envs, device)
 
