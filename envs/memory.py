@@ -30,6 +30,8 @@ class Memory(gymnasium.Env[np.ndarray, np.int64]):
     """A task that needs nothing but numpy: ``start`` takes the uniform numbers of an episode, ``observe`` shows."""
 
     metadata = {"render_modes": []}
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Discrete
     numbers: int  # uniform ones that an episode's start takes
 
     def __init__(self, low: float, width: int, actions: int) -> None:

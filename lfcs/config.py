@@ -28,6 +28,7 @@ class NetworkConfig:
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
+    memory: bool = setting(True, "whether state goes from step to step; false: the control, at rest before each")
 
     @property
     def beta(self) -> float:

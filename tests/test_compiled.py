@@ -36,11 +36,13 @@ LEARN = [name for name in HAVE_LOOPS if name != "random"]
 class Pair:
     """The same weights, rule and policy that acts twice: the compiled learner and the Python one."""
 
-    def __init__(self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, **rule):
+    def __init__(
+        self, agent="lf-cs", ticks=1, options=None, capacity=0, burn_in=0, sync=True, seed=0, memory=True, **rule
+    ):
         self.rule = RuleConfig(**RULE | rule)
         made = AGENTS[agent](self.rule, AGENTS[agent].Options(**options or {}))
         self.head, self.ticks, self.sync = made.head(SPACE), ticks, sync
-        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks)
+        self.reference, _ = make_policy(NEURONS, INPUTS, self.head.size, seed=seed, ticks=ticks, memory=memory)
         self.reference.hidden[INPUTS] = 0.0  # the bias, so that it does not fire all the time
         self.acting = CompiledEngine(self.reference)
         self.ours, self.witness = (self.learner(kind, made, capacity, burn_in) for kind in (CompiledLearner, Learner))

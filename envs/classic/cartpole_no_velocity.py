@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lfcs.envs.classic import cartpole
 from lfcs.envs.classic.base import Task, compiled, observe_pointer, step_pointer
 from lfcs.envs.classic.cartpole import advance, draw
-from lfcs.envs.memory import CartPoleNoVelocity
+from lfcs.envs.memory import CartPoleNoVelocity, without
 
 
 @compiled
@@ -29,6 +30,7 @@ def observe(state: np.ndarray, obs: np.ndarray) -> None:
     show(state, obs)
 
 
-_ENV = CartPoleNoVelocity()
+_ALL = cartpole.TASKS[0]
+_SEEN = without(_ALL.observation_space, CartPoleNoVelocity.HIDDEN)
 
-TASKS = (Task(("CartPoleNoVelocity-v0",), 4, _ENV.observation_space, _ENV.action_space, step, observe, draw),)
+TASKS = (Task(("CartPoleNoVelocity-v0",), 4, _SEEN, _ALL.action_space, step, observe, draw),)
