@@ -267,7 +267,7 @@ class WorkerVectorEnv(VectorEnv):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset every environment; see gymnasium."""
-        self._ask(("reset", seed))
+        self._ask(("reset", (seed, options)))
         return self._shared["obs"].copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -298,9 +298,10 @@ def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slic
         shared = _views(memory, rows)
         envs = make_sync(_unpacked(portable), rows.stop - rows.start)
         while True:
-            command, seed = pipe.recv()
+            command, given = pipe.recv()
             if command == "reset":
-                shared["obs"][:], _ = envs.reset(seed=None if seed is None else seed + rows.start)
+                seed, options = given
+                shared["obs"][:], _ = envs.reset(seed=None if seed is None else seed + rows.start, options=options)
             else:
                 obs, reward, terminated, truncated, infos = envs.step(shared["action"])
                 for name, value in zip(
