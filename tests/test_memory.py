@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_classic import assert_same_step
 
+import lfcs
 from lfcs.envs import OURS, classic, described, make_vec, memory
 from lfcs.envs.classic import CompiledVectorEnv
 from lfcs.envs.vector import make_sync
@@ -205,3 +206,29 @@ def test_they_are_compiled_by_themselves():
 def test_what_no_task_has_is_one_line(cls, given, message):
     with pytest.raises(UserError, match=message):
         cls(**given)
+
+
+CHANCE = {"TMaze10-v0": 1.95, "CueAccumulation-v0": 0.0, "DelayedMatch-v0": 0.0, "MemoryChain16-v0": 0.0}
+LEARNED = {"TMaze10-v0": 3.8, "CueAccumulation-v0": 0.7, "DelayedMatch-v0": 0.8, "MemoryChain16-v0": 0.8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", CHANCE)
+def test_lf_cs_learns_with_memory_and_stays_at_chance_without(env_id, tmp_path):
+    """The settings of the experiment; 400 final episodes, so that chance is known to within a tenth of the range."""
+    for remembers in (True, False):
+        given_ = {"network.memory": remembers, "train.final_episodes": 400}
+        run = lfcs.train(env_id, settings=given_, run_dir=tmp_path / str(remembers))
+        found = run.summary["mean_return_sampled"]
+        assert found > LEARNED[env_id] if remembers else found < CHANCE[env_id] + 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", ["CartPoleNoVelocity-v0", "ButtonFood-v0"])
+def test_lf_cs_does_better_with_memory(env_id, tmp_path):
+    """Where it is not known what can be had without: the control ends far below."""
+    found = []
+    for remembers in (True, False):
+        run = lfcs.train(env_id, settings={"network.memory": remembers}, run_dir=tmp_path / str(remembers))
+        found.append(run.summary["mean_return"])
+    assert found[0] > (0.9 if "Food" in env_id else 300.0) and found[1] < 0.7 * found[0]
