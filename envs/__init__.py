@@ -17,9 +17,9 @@ OURS = {
     "ButtonFood-v0": "reach a button, then food, which pays only then",
     "CartPoleNoVelocity-v0": "CartPole of which only positions are seen",
     "PendulumNoVelocity-v0": "Pendulum of which only the angle is seen",
-    "ChangingCartPole-v0": "CartPole whose pole has another length after 3,000 and 6,000 steps of each environment",
+    "ChangingCartPole-v0": "CartPole whose pole is shorter from 3,000 to 6,000 steps of each environment",
     "ExchangedCartPole-v0": "CartPole whose two actions are exchanged after 3,000 and 6,000 steps",
-    "ReversingChain-v0": "a memory chain of 4 steps whose answers are exchanged after 1,500, 3,000 and 4,500 steps",
+    "ReversingChain-v0": "a memory chain of 4 steps whose answers are exchanged after 1,000, 2,000 and 3,000 steps",
 }
 
 # the entry points are imported when an environment is made, so that the emulator stays optional
@@ -40,7 +40,7 @@ _register("PendulumNoVelocity-v0", "PendulumNoVelocity", 200)
 for _length in (10, 20):
     _register(f"TMaze{_length}-v0", "TMaze", 20 * _length, length=_length)
 for _env_id, _quantity, _one, _other in (
-    ("ChangingCartPole-v0", "length", 0.5, 2.0),
+    ("ChangingCartPole-v0", "length", 0.5, 0.15),
     ("ExchangedCartPole-v0", "force", 10.0, -10.0),
 ):
     gymnasium.register(
@@ -52,7 +52,7 @@ for _env_id, _quantity, _one, _other in (
 gymnasium.register(
     "ReversingChain-v0",
     entry_point="lfcs.envs.changing:ReversingChain",
-    kwargs={"points": ((0, 0), (1500, 1), (3000, 0), (4500, 1))},
+    kwargs={"points": ((0, 0), (1000, 1), (2000, 0), (3000, 1))},
 )
 for _length in (16, 32):
     _register(f"MemoryChain{_length}-v0", "MemoryChain", length=_length)

@@ -17,7 +17,7 @@ SETTINGS = {
         "rule.replays": 4,
         "rule.gamma": 0.98,
         "rule.lam": 0.9,
-        "rule.lr_readout": 0.01,
+        "rule.lr_readout": 0.005,
         "rule.lr_hidden": 0.0001,
         "rule.entropy": 0.01,
         "rule.entropy_final": 1.0,

@@ -4,7 +4,7 @@ SETTINGS = {
     "name": "reversing_chain",
     "env": "ReversingChain-v0",
     "agent": "lf-cs",
-    "steps": 96_000,
+    "steps": 64_000,
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 6.0,
@@ -21,7 +21,7 @@ SETTINGS = {
         "rule.entropy": 0.01,
         "rule.entropy_final": 1.0,
         "rule.lr_final": 1.0,
-        "train.eval_every": 2000,
+        "train.eval_every": 1000,
         "train.eval_episodes": 100,
         "train.checkpoint_every": 40000,
     },
