@@ -226,8 +226,8 @@ class ButtonFood(Memory):
 
     On a grid of ``size`` x ``size`` cells the agent begins in the middle; button and food are in two other cells, drawn
     at the start. Observed: where button and food are as seen from the agent, [Δx, Δy] of each over size - 1, and not
-    whether the button has been reached: next to it, only memory tells coming from going. Actions: right, up, left,
-    down; a wall stops.
+    whether the button has been reached. Memory tells coming from going on the shortest way; who has none may come and
+    go by different ways, or by chance. Actions: right, up, left, down; a wall stops.
 
     Source: the button-and-food task of Capone, Muratore & Paolucci 2022 (PLoS Computational Biology 18:e1010221), there
     cloned from an expert in continuous space, here on a grid from the reward alone.
