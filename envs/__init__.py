@@ -19,7 +19,7 @@ OURS = {
     "PendulumNoVelocity-v0": "Pendulum of which only the angle is seen",
     "ChangingCartPole-v0": "CartPole whose pole is shorter from 3,000 to 6,000 steps of each environment",
     "ExchangedCartPole-v0": "CartPole whose two actions are exchanged after 3,000 and 6,000 steps",
-    "ReversingChain-v0": "a memory chain of 4 steps whose answers are exchanged after 1,000, 2,000 and 3,000 steps",
+    "ReversingChain-v0": "a memory chain of 4 steps whose answers are exchanged after 1,500, 3,000 and 4,500 steps",
 }
 
 # the entry points are imported when an environment is made, so that the emulator stays optional
@@ -52,7 +52,7 @@ for _env_id, _quantity, _one, _other in (
 gymnasium.register(
     "ReversingChain-v0",
     entry_point="lfcs.envs.changing:ReversingChain",
-    kwargs={"points": ((0, 0), (1000, 1), (2000, 0), (3000, 1))},
+    kwargs={"points": ((0, 0), (1500, 1), (3000, 0), (4500, 1))},
 )
 for _length in (16, 32):
     _register(f"MemoryChain{_length}-v0", "MemoryChain", length=_length)

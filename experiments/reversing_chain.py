@@ -4,7 +4,7 @@ SETTINGS = {
     "name": "reversing_chain",
     "env": "ReversingChain-v0",
     "agent": "lf-cs",
-    "steps": 64_000,
+    "steps": 96_000,
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 6.0,

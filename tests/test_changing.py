@@ -156,8 +156,8 @@ def curve(returns, agent="lf-cs", seed=0):
 
 
 def test_before_at_after_and_recovery_by_hand():
-    found = study.around(curve([5, 9, 2, 4, 8.5, 9, 10, 3, 3]), (30, 75))
-    assert found.tolist() == [[9, 2, 10, 20], [10, 3, 3, math.inf]]
+    found = study.around(curve([5, 9, 2, 4, 8.5, 9, 10, 3, 3, 3, 8.5]), (30, 75, 95))
+    assert found.tolist() == [[9, 2, 10, 20], [10, 3, 3, math.inf], [3, 3, 8.5, 15]]
     assert study.around(curve([5, 4, 6, 7]), (25,)).tolist() == [[4, 6, 7, 0]]  # nothing was lost
     with pytest.raises(UserError, match="no evaluation on both sides of step 95"):
         study.around(curve([5, 4, 6, 7]), (95,))

@@ -30,7 +30,7 @@ from lfcs.study.stats import bootstrap_interval, iqm
 
 AGENTS = ["lf-cs", "e-prop", "naive-replay", "bptt-ppo"]
 RETURN = "eval/mean_reward_sampled"
-RECOVERED = 0.9  # of the way from the return at a change back to that before it
+RECOVERED = 0.9  # of the way from the return at a change back to that before the first change
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,20 @@ def changes_of(env: str, num_envs: int) -> list[int]:
 def around(curve: Curve, changes: Sequence[int]) -> np.ndarray:
     """Return for each change [C, 4]: the return before, at and after it, and the steps until it has recovered.
 
-    Before is the last evaluation of the old world, at the first of the new one, after the last of the new one; steps
-    until 90 % of the way back from the second to the first, infinite where that is never reached before the next
-    change, and 0 where nothing was lost. Raises UserError where there is no evaluation between two changes.
+    Before is the last evaluation of the old world, at the first of the new one, after the last of the new one. A run
+    has recovered with 90 % of the way from the return at the change back to that before the first change: in infinitely
+    many steps where it does not before the next change, in 0 where nothing is missing. Raises UserError where there is
+    no evaluation between two changes.
     """
-    steps, returns, found = curve.steps, curve.returns, []
+    steps, returns, found, level = curve.steps, curve.returns, [], math.nan
     for begin, end in zip(changes, [*changes[1:], math.inf], strict=True):
         old, new = np.flatnonzero(steps < begin), np.flatnonzero((steps >= begin) & (steps < end))
         if not len(old) or not len(new):
             raise UserError(f"there is no evaluation on both sides of step {begin:,}: lower train.eval_every")
         before, at = returns[old[-1]], returns[new[0]]
-        back = new[returns[new] >= at + RECOVERED * (before - at)] if at < before else new[:0]
-        recovered = 0.0 if at >= before else float(steps[back[0]] - begin) if len(back) else math.inf
+        level = before if math.isnan(level) else level
+        back = new[returns[new] >= at + RECOVERED * (level - at)]
+        recovered = 0.0 if at >= level else float(steps[back[0]] - begin) if len(back) else math.inf
         found.append((before, at, returns[new[-1]], recovered))
     return np.array(found)
 
