@@ -20,7 +20,7 @@ SETTINGS = {
         "rule.lr_readout": 0.005,
         "rule.lr_hidden": 0.0002,
         "rule.entropy": 0.01,
-        "rule.entropy_final": 0.0,
+        "rule.entropy_final": 1.0,
     },
     "agents": {},
 }
