@@ -126,13 +126,24 @@ def observe_acrobot(state: Tensor) -> Tensor:
     return torch.stack([angle_1.cos(), angle_1.sin(), angle_2.cos(), angle_2.sin(), spin_1, spin_2], -1)
 
 
+def observe_positions(state: Tensor) -> Tensor:
+    """Return the cart's position and the pole's angle."""
+    return state[:, ::2]
+
+
 FORMS = {
     "CartPole-v1": Form(advance_cartpole, _as_it_is, (-0.05,) * 4, (0.05,) * 4),
+    "CartPoleNoVelocity-v0": Form(advance_cartpole, observe_positions, (-0.05,) * 4, (0.05,) * 4),
     "MountainCar-v0": Form(advance_mountain_car, _as_it_is, (-0.6, 0.0), (-0.4, 0.0)),
     "MountainCarContinuous-v0": Form(advance_mountain_car_continuous, _as_it_is, (-0.6, 0.0), (-0.4, 0.0)),
     "Pendulum-v1": Form(advance_pendulum, observe_pendulum, (-math.pi, -1.0), (math.pi, 1.0)),
     "Acrobot-v1": Form(advance_acrobot, observe_acrobot, (-0.1,) * 4, (0.1,) * 4),
 }
+
+
+def form_of(task: classic.Task | None) -> Form | None:
+    """Return the form of a task on tensors, or None where there is none."""
+    return next((FORMS[name] for name in task.ids if name in FORMS), None) if task else None
 
 
 class DeviceEnvs:
@@ -150,7 +161,7 @@ class DeviceEnvs:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         task = classic.find(env_id)
-        form = next((FORMS[name] for name in task.ids if name in FORMS), None) if task else None
+        form = form_of(task)
         if task is None or form is None:
             raise UserError(f"environment {env_id!r} does not run on a device{nearest(env_id, FORMS)}")
         self.task, self.form, self.num_envs, self.limit = task, form, num_envs, task.limit

@@ -118,7 +118,7 @@ def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
 
     load(env)
     task = classic.find(short_name(env))
-    if task is None or not any(name in on_device.FORMS for name in task.ids):
+    if task is None or on_device.form_of(task) is None:
         return None
     return on_device.DeviceVectorEnv(short_name(env), num_envs, device)
 
@@ -234,7 +234,7 @@ class WorkerVectorEnv(VectorEnv):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset every environment; see gymnasium."""
-        self._ask(("reset", seed))
+        self._ask(("reset", (seed, options)))
         return self._shared["obs"].copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -269,7 +269,8 @@ def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slic
         while True:
             command, given = pipe.recv()
             if command == "reset":
-                shared["obs"][:], _ = envs.reset(seed=None if given is None else given + rows.start)
+                seed, options = given
+                shared["obs"][:], _ = envs.reset(seed=None if seed is None else seed + rows.start, options=options)
             else:
                 obs, reward, terminated, truncated, infos = envs.step(
                     shared["action"] if given is None else mapped(lambda part: part[rows], given)

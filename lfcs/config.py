@@ -35,6 +35,7 @@ class NetworkConfig:
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
+    memory: bool = setting(True, "whether state goes from step to step; false: the control, at rest before each")
     critic_path: bool = setting(False, "the critic also hears the encoded input, through plastic weights of its own")
     adaptation: float = setting(0.2, "alif: what a spike adds to the neuron's threshold", low=0.0)
     tau_a: float = setting(50.0, "alif: time constant in ticks of the threshold's return", low=0.1)

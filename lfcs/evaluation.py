@@ -50,26 +50,33 @@ def evaluate(
     seed: int,
     greedy: bool = True,
     watch: Watch | None = None,
+    options: dict[str, Any] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the returns and lengths [episodes] of a model, with its most probable actions where ``greedy``.
 
-    Each of ``envs`` plays exactly one episode at a time, so that short episodes are not over-represented.
+    Each of ``envs`` plays exactly one episode at a time, so that short episodes are not over-represented. ``options``
+    go to each reset.
     """
     returns: list[float] = []
     lengths: list[int] = []
     while len(returns) < episodes:
-        got = _one_episode_each(model, envs, seed + len(returns), greedy, watch)
+        got = _one_episode_each(model, envs, seed + len(returns), greedy, watch, options)
         returns += got[0].tolist()
         lengths += got[1].tolist()
     return np.array(returns[:episodes]), np.array(lengths[:episodes])
 
 
 def _one_episode_each(
-    model: Predicts, envs: gymnasium.vector.VectorEnv, seed: int, greedy: bool, watch: Watch | None
+    model: Predicts,
+    envs: gymnasium.vector.VectorEnv,
+    seed: int,
+    greedy: bool,
+    watch: Watch | None,
+    options: dict[str, Any] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     batch = envs.num_envs
     total, length, running = np.zeros(batch), np.zeros(batch, dtype=np.int64), np.ones(batch, dtype=bool)
-    obs, _ = envs.reset(seed=seed)
+    obs, _ = envs.reset(seed=seed, options=options)
     state, starts = None, np.ones(batch, dtype=bool)
     while running.any():
         check_finite(obs, "observation", int(length.sum()))

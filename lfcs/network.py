@@ -160,6 +160,18 @@ class SpikingNetwork(nn.Module):
         like = self.hidden
         return NetState(torch.from_numpy(data).to(like.device, like.dtype), like.shape[1], len(self.neuron.fields))
 
+    def resets(self, reset: Tensor, ticks: int = 1) -> Tensor:
+        """Return where a state is cleared [T, B], by tick: where an episode begins, without memory before every step.
+
+        ``reset`` [T, B] ends with a step's last tick. Whatever clears a state, or the credit that goes back through it,
+        asks here; returns and advantages go by where episodes begin and end.
+        """
+        if self.config.memory:
+            return reset
+        out = reset.clone()
+        out[len(reset) % ticks :: ticks] = True
+        return out
+
     def check(self, x: Tensor, reset: Tensor, state: NetState) -> None:
         """Raise ValueError if inputs [S, B, D], resets [S, B] and state [B] do not fit each other and the network.
 

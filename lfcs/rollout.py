@@ -45,6 +45,15 @@ def check_finite(values: np.ndarray, what: str, env_step: int) -> None:
         raise UserError(f"environment {bad} returned a non-finite {what} at environment step {env_step}")
 
 
+def steps_told(envs: gymnasium.vector.VectorEnv, steps: int, frozen: bool) -> dict[str, Any] | None:
+    """Return the options of a reset that tell a changing world how many ``steps`` each environment has taken.
+
+    None for all others: a world that changes has ``metadata["steps"]`` (:mod:`lfcs.envs.changing`). ``frozen`` holds it
+    as it is at that step.
+    """
+    return {"steps": steps, "frozen": frozen} if envs.metadata.get("steps") else None
+
+
 def final_observations(obs: np.ndarray, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
     """Return the batch of next observations with those of ended episodes replaced by their true final ones."""
     if not ended.any():
@@ -74,7 +83,7 @@ class Rollout:
         """Start every environment and its neurons afresh; running episodes are cut and count as truncated."""
         self.seed = seed
         self.action_log: list[Any] = []
-        self.obs, _ = self.envs.reset(seed=seed)
+        self.obs, _ = self.envs.reset(seed=seed, options=steps_told(self.envs, self.env_steps // self.batch, False))
         check_finite(self.obs, "observation", self.env_steps)
         self.begun = np.ones(self.batch, dtype=bool)
         self.episode_return = np.zeros(self.batch)
@@ -171,6 +180,7 @@ class Rollout:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore; raises UserError if the environments did not come back to the same observation."""
+        self.env_steps = saved["env_steps"] - self.batch * len(saved["actions"])
         self.refresh(saved["seed"])
         _, first = next(named("", saved["actions"]))
         for t in range(len(first)):
@@ -178,7 +188,6 @@ class Rollout:
             self._close_episodes(self.begun)
         if not np.array_equal(self.obs, saved["observation"]):
             raise UserError("cannot resume: the environments do not repeat themselves when given the same seed")
-        self.env_steps = saved["env_steps"]
         self._restore(saved)
 
     def _episodes(self) -> np.ndarray:

@@ -31,6 +31,7 @@ from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
 from lfcs.policy import Policy, network_of, unpack_space
+from lfcs.rollout import steps_told
 from lfcs.spaces import flat_space
 from lfcs.trainer import Trainer, set_device, stream_seed
 from lfcs.verdict import Verdict
@@ -267,13 +268,15 @@ def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndar
     device = set_device(config.device, config.train.threads)
     saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
     policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
+    steps = int(saved["rollout"]["env_steps"])
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     with closing(envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=envs.Previous.of(config.encoder))) as vec:
+        now = steps_told(vec, steps // config.train.num_envs, frozen=True)
         found = {
-            name: play(policy, vec, episodes, seeded, greedy)[0]
+            name: play(policy, vec, episodes, seeded, greedy, options=now)[0]
             for name, greedy in (("sampled", False), ("greedy", True))
         }
-    return found, int(saved["rollout"]["env_steps"])
+    return found, steps
 
 
 def _finished(trainer: Trainer) -> Run:

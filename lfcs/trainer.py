@@ -283,7 +283,8 @@ class Trainer:
             def watch(obs: np.ndarray, state: Any, *rest: np.ndarray) -> None:
                 look(Moment(obs, self.reference.state_of(state[0]), *rest))
 
-        return evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch)
+        now = rollout.steps_told(self.eval_envs, self.env_steps // self.rollout.batch, frozen=True)
+        return evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch, now)
 
     def finish(self, diverged: str | None = None) -> dict[str, Any]:
         """Evaluate for the last time and return the summary, which callbacks have seen and may have added to."""

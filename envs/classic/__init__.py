@@ -1,4 +1,4 @@
-"""gymnasium's classic control tasks as compiled functions, with its numbers bit for bit."""
+"""gymnasium's classic control tasks and our memory tasks as compiled functions, with the same numbers bit for bit."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ from lfcs.envs.classic.base import NO_LIMIT, CompiledVectorEnv, Task
 
 __all__ = ["CompiledVectorEnv", "Task", "find"]
 
-_ROOM = "gymnasium.envs.classic_control."
-# what gymnasium runs -> the module here whose TASKS stand for it; imported, and so compiled, only when asked for
+_ROOM, _OURS = "gymnasium.envs.classic_control.", "lfcs.envs.memory:"
+# what gymnasium runs -> the module here whose TASKS stand for it, or what its ``make`` makes of the arguments; it is
+# imported, and so compiled, only when asked for
 MODULES = {
     _ROOM + "cartpole:CartPoleEnv": "cartpole",
     _ROOM + "acrobot:AcrobotEnv": "acrobot",
     _ROOM + "mountain_car:MountainCarEnv": "mountain_car",
     _ROOM + "continuous_mountain_car:Continuous_MountainCarEnv": "mountain_car_continuous",
     _ROOM + "pendulum:PendulumEnv": "pendulum",
+    _OURS + "CartPoleNoVelocity": "cartpole_no_velocity",
+    _OURS + "CueAccumulation": "cue_accumulation",
+    _OURS + "TMaze": "t_maze",
+    _OURS + "DelayedMatch": "delayed_match",
+    _OURS + "MemoryChain": "memory_chain",
+    _OURS + "ButtonFood": "button_food",
 }
 
 
 def find(env_id: str) -> Task | None:
     """Return the compiled task of a registered id with its time limit, or None where there is none.
 
-    There is one where the id runs gymnasium's own class, without wrappers and with arguments that a task stands for.
+    There is one where the id runs gymnasium's own class, or one of our memory tasks, without wrappers and with
+    arguments that a task stands for.
     """
     spec = gymnasium.registry.get(env_id)
     if spec is None or spec.entry_point is None or spec.additional_wrappers:
@@ -34,7 +42,8 @@ def find(env_id: str) -> Task | None:
     name = entry if isinstance(entry, str) else f"{entry.__module__}:{getattr(entry, '__qualname__', '')}"
     if name not in MODULES:
         return None
-    tasks: tuple[Task, ...] = importlib.import_module(f"lfcs.envs.classic.{MODULES[name]}").TASKS
+    module = importlib.import_module(f"lfcs.envs.classic.{MODULES[name]}")
+    tasks: tuple[Task, ...] = (module.make(**spec.kwargs),) if hasattr(module, "make") else module.TASKS
     for task in tasks:
         if spec.kwargs == task.kwargs:
             return dataclasses.replace(task, limit=spec.max_episode_steps or NO_LIMIT)

@@ -31,8 +31,8 @@ LEAN = 12 * 2 * math.pi / 360
 
 
 @compiled
-def advance(state: np.ndarray, action: np.ndarray, obs: np.ndarray) -> bool:
-    """Advance a state and observe it; return whether it terminated."""
+def advance(state: np.ndarray, action: np.ndarray) -> bool:
+    """Advance a state; return whether it terminated."""
     x, speed, angle, spin = state[0], state[1], state[2], state[3]
     cos, sin = math.cos(angle), math.sin(angle)
     force = FORCE if action[0] == 1.0 else -FORCE
@@ -43,30 +43,36 @@ def advance(state: np.ndarray, action: np.ndarray, obs: np.ndarray) -> bool:
     state[1] = speed + TICK * pull
     state[2] = angle + TICK * spin
     state[3] = spin + TICK * turn
+    return abs(state[0]) > TRACK or abs(state[2]) > LEAN
+
+
+@compiled
+def show(state: np.ndarray, obs: np.ndarray) -> None:
+    """Write the observation of a state."""
     for i in range(4):
         obs[i] = state[i]
-    return abs(state[0]) > TRACK or abs(state[2]) > LEAN
 
 
 @step_pointer
 def step(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
-    outcome[1] = 1.0 if advance(state, action, obs) else 0.0
+    outcome[1] = 1.0 if advance(state, action) else 0.0
     outcome[0] = 1.0
+    show(state, obs)
 
 
 @step_pointer
 def step_sutton_barto(state: np.ndarray, action: np.ndarray, obs: np.ndarray, outcome: np.ndarray) -> None:
     """See :class:`Task`."""
-    outcome[1] = 1.0 if advance(state, action, obs) else 0.0
+    outcome[1] = 1.0 if advance(state, action) else 0.0
     outcome[0] = -1.0 if outcome[1] == 1.0 else 0.0
+    show(state, obs)
 
 
 @observe_pointer
 def observe(state: np.ndarray, obs: np.ndarray) -> None:
     """See :class:`Task`."""
-    for i in range(4):
-        obs[i] = state[i]
+    show(state, obs)
 
 
 def draw(np_random: np.random.Generator, count: int) -> np.ndarray:

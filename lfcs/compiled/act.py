@@ -44,6 +44,7 @@ class Mind(NamedTuple):
     hidden: Array
     readout: Array
     path: Array  # [D] of the critic, or [0]
+    forgets: bool  # whether every step begins at rest
     judge: int  # of the head
     choose: int  # draw or greedy
     head: Array  # its constants
@@ -133,6 +134,8 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
     """
     rows, last, like = memory.rows, mind.ticks - 1, mind.hidden
     batch, size = rows.shape[1], memory.out.shape[2] - 1
+    if mind.forgets:
+        fill(memory.reset[0], True)
     if len(memory.trace):
         follow_trace(memory.trace, rows[last], x[0], memory.reset[0], mind.decays)
     advance_at(mind.advance, like)(
@@ -161,9 +164,9 @@ def beyond(t, b, x, mind, memory, lived):
     """Write V of one more input ``x`` [D] in environment b, whose state stays as it is."""
     like, n, width = mind.hidden, mind.hidden.shape[1], memory.rows.shape[2]
     out, rows = np.empty((1, 1, memory.out.shape[2]), like.dtype), np.empty((mind.ticks, 1, width), like.dtype)
-    fired, counts, no_reset = np.empty((2, 1, n), np.int32), np.empty((2, 1), np.int64), np.zeros((1, 1), np.bool_)
+    fired, counts, reset = np.empty((2, 1, n), np.int32), np.empty((2, 1), np.int64), np.full((1, 1), mind.forgets)
     advance_at(mind.advance, like)(
-        x.reshape(1, 1, len(x)), no_reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields,
+        x.reshape(1, 1, len(x)), reset, mind.ticks, like, mind.readout, tick_at(mind.tick, like), mind.fields,
         mind.constants, mind.update, memory.rows[mind.ticks - 1, b : b + 1], rows, out, fired, counts, 0, 1,
     )  # fmt: skip
     add_along(mind.path, x.reshape(1, 1, len(x)), out, 0, 1)

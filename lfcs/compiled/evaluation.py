@@ -38,6 +38,7 @@ def evaluate(
     seed: int,
     greedy: bool = True,
     watch: Watch | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Outcome:
     """Return the returns and lengths [episodes] of a policy; see :func:`lfcs.evaluation.evaluate`.
 
@@ -45,13 +46,13 @@ def evaluate(
     """
     if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
         flat = dataclasses.replace(policy.seeded(seed), observation_space=envs.single_observation_space)
-        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch)
+        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch, options)
     senses, batch = senses_of(policy.encoder, False), envs.num_envs
-    if watch is None and senses is not None and is_compiled(envs):
+    if watch is None and options is None and senses is not None and is_compiled(envs):
         found = on_every_core(policy, senses, envs, episodes, seed, greedy)
     else:
         found = [
-            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), watch)
+            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), watch, options)
             for done in range(0, episodes, batch)
         ]
     returns, lengths = (np.concatenate(part)[:episodes] for part in zip(*found, strict=True))
@@ -109,14 +110,21 @@ def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise
     return total, length
 
 
-def by_steps(policy: Policy, envs: gymnasium.vector.VectorEnv, seed: int, noise: Noise, watch: Watch | None) -> Outcome:
+def by_steps(
+    policy: Policy,
+    envs: gymnasium.vector.VectorEnv,
+    seed: int,
+    noise: Noise,
+    watch: Watch | None,
+    options: dict[str, Any] | None,
+) -> Outcome:
     """Return returns and lengths of an episode in each environment, showing every step to ``watch``."""
     batch, head, every = envs.num_envs, policy.head, np.arange(envs.num_envs)
     mind, memory = mind_of(policy, noise.greedy), memory_for(policy, batch, watch is not None)
     total, length, running = np.zeros(batch), np.zeros(batch, np.int64), np.ones(batch, bool)
     action, kind = np.empty((batch, head.numbers().width)), memory.out.dtype
     nothing, none = np.empty((0, 0), kind), np.empty(0, kind)
-    obs, _ = envs.reset(seed=seed)
+    obs, _ = envs.reset(seed=seed, options=options)
     starts, t = np.ones(batch, bool), 0
     while running.any():
         check_finite(obs, "observation", int(length.sum()))

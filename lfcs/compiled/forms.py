@@ -28,7 +28,7 @@ class Experience(NamedTuple):
     reward: Array  # [T, B]
     terminated: Array  # [T, B] bool
     truncated: Array  # [T, B] bool
-    reset: Array  # [T, B] bool
+    reset: Array  # [T, B] bool, where a state is cleared before a step
     by_tick: Array  # [T·ticks, B] bool, resets before the first tick of a step
     stale: Array  # [T, B], or [0, 0] where there is none
     final: Array  # [F, B, D] next observations before any reset
@@ -48,6 +48,7 @@ class Neurons(NamedTuple):
     kappa: Any
     update: Any  # 1 - κ
     ticks: int
+    forgets: bool  # whether every step begins at rest
     loops: Kernels
 
 

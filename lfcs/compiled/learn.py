@@ -186,11 +186,11 @@ def bootstrap(t, b, state, window, neurons, learned, seen):
     """Write V of the next observation before any reset, in environment b after the ``state`` of a step."""
     n, kind = learned.hidden.shape[1], learned.readout.dtype
     out, beyond = np.empty((1, 1, len(learned.readout)), kind), np.empty((neurons.ticks, 1, state.shape[1]), kind)
-    fired, counts, no_reset = np.empty((1, 1, n), np.int32), np.empty((1, 1), np.int64), np.zeros((1, 1), np.bool_)
+    fired, counts, reset = np.empty((1, 1, n), np.int32), np.empty((1, 1), np.int64), np.full((1, 1), neurons.forgets)
     x = window.final[window.final_at[t], b]
     like = learned.hidden
     advance_at(neurons.loops.advance, like)(
-        x.reshape(1, 1, len(x)), no_reset, neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
+        x.reshape(1, 1, len(x)), reset, neurons.ticks, like, learned.readout, tick_at(neurons.tick, like),
         neurons.fields, neurons.constants, neurons.update, state[b : b + 1], beyond, out, fired, counts, 0, 1,
     )  # fmt: skip
     add_along(learned.path, x.reshape(1, 1, len(x)), out, 0, 1)

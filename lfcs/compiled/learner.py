@@ -15,6 +15,7 @@ from lfcs.compiled import forms, learn
 from lfcs.compiled.team import Share, shares, together
 from lfcs.engines import CompiledEngine, Engine
 from lfcs.learner import Learner
+from lfcs.network import SpikingNetwork
 from lfcs.trajectory import Replay, Trajectory
 from lfcs.update import Record, Update, View
 
@@ -70,7 +71,7 @@ class CompiledLearner(Learner):
         """Return the parts of the first update of a window, each as a call, for a benchmark to time."""
         neurons, rule, learned = self._numbers()
         seen = self._seen(traj, View(traj.value, traj.bootstrap, torch.ones_like(traj.value)))
-        window = experience(traj, neurons.ticks)
+        window = experience(traj, self.update.network)
         room, end = self._room(window, neurons), min(self.rule.tau_f, len(traj.value))
         (share,) = shares(
             1, window.reward.shape[1], len(room.squares) - len(learned.firing_rate), len(learned.firing_rate)
@@ -95,7 +96,7 @@ class CompiledLearner(Learner):
 
     def _run(self, passes: int, learns: bool, traj: Trajectory, seen: forms.Seen) -> float:
         neurons, rule, learned = self._numbers()
-        start, window = traj.state.data.numpy(), experience(traj, neurons.ticks)
+        start, window = traj.state.data.numpy(), experience(traj, self.update.network)
         given = window, neurons, rule, learned, seen, self._room(window, neurons)
         team = self._team(window)
         self.parts = self.parts or learn.parts_of(*given, team[0])
@@ -152,7 +153,8 @@ class CompiledLearner(Learner):
         assert loops is not None and update.head.loops is not None
         neurons = forms.Neurons(
             int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decays,
-            engine.decay, engine.slow, engine.kappa, engine.update, engine.ticks, engine.kernels,
+            engine.decay, engine.slow, engine.kappa, engine.update, engine.ticks, not update.network.config.memory,
+            engine.kernels,
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = forms.Rule(
@@ -178,11 +180,11 @@ class CompiledLearner(Learner):
         return neurons, numbers, learned
 
 
-def experience(traj: Trajectory, ticks: int) -> forms.Experience:
-    """Return a window as the compiled loops take it."""
-    steps, batch = traj.reward.shape
+def experience(traj: Trajectory, network: SpikingNetwork) -> forms.Experience:
+    """Return a window as the compiled loops of a network take it."""
+    (steps, batch), ticks, reset = traj.reward.shape, network.config.ticks, _array(network.resets(traj.reset))
     by_tick = np.zeros((steps * ticks, batch), bool)
-    by_tick[::ticks] = traj.reset.numpy()
+    by_tick[::ticks] = reset
     final, at = np.empty((len(traj.final), *traj.x.shape[1:]), traj.x.numpy().dtype), np.full(steps, -1)
     for i, (t, following) in enumerate(traj.final.items()):
         final[i], at[t] = following.numpy(), i
@@ -191,7 +193,7 @@ def experience(traj: Trajectory, ticks: int) -> forms.Experience:
         x=x, columns=np.ascontiguousarray(x.reshape(steps * batch, -1).T),
         action=np.ascontiguousarray(traj.action.numpy().reshape(steps, batch, -1), np.float64),
         params=_array(traj.params), logp_ref=_array(traj.logp_ref), reward=_array(traj.reward),
-        terminated=_array(traj.terminated), truncated=_array(traj.truncated), reset=_array(traj.reset), by_tick=by_tick,
+        terminated=_array(traj.terminated), truncated=_array(traj.truncated), reset=reset, by_tick=by_tick,
         stale=np.empty((0, 0), x.dtype) if traj.stale is None else _array(traj.stale), final=final, final_at=at,
     )  # fmt: skip
 

@@ -29,11 +29,11 @@ def mind_of(policy: Policy, greedy: bool = False) -> act.Mind:
     """Return what compiled loops need of a policy's network and head."""
     engine, loops = policy.engine, policy.head.loops
     assert isinstance(engine, CompiledEngine) and loops is not None
-    choose = loops.greedy if greedy else loops.draw
+    choose, forgets = loops.greedy if greedy else loops.draw, not policy.network.config.memory
     return act.Mind(
         engine.kernels.advance, int(engine.tick.address), engine.fields, engine.constants, engine.decays,
-        engine.update, engine.ticks, engine.hidden, engine.readout, policy.network.path.numpy(), loops.judge.address(),
-        choose.address(), policy.head.numbers().constants,
+        engine.update, engine.ticks, engine.hidden, engine.readout, policy.network.path.numpy(), forgets,
+        loops.judge.address(), choose.address(), policy.head.numbers().constants,
     )  # fmt: skip
 
 

@@ -126,5 +126,6 @@ class TickwiseEngine(ABC):
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
         """See :meth:`Engine.post`."""
         signal = at_last_tick(rules.learning_signal(error, feedback) + drive, self.ticks, len(seen.data))
+        reset = self.network.resets(reset, self.ticks)
         filtered = rules.filter_backwards(signal, self.network.config.kappa, reset)
         return self.network.neuron.post(filtered, seen.of_neurons(), reset)

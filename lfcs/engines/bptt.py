@@ -26,6 +26,7 @@ class BpttEngine(SnntorchEngine):
         if not differentiable:
             return super().run(x, state, reset, out)
         self.network.check(x, reset, state)
+        reset = self.network.resets(reset)
         states = []
         with torch.enable_grad():
             for x_t, reset_t in zip(x, reset, strict=True):

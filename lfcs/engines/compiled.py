@@ -45,6 +45,7 @@ class CompiledEngine:
     ) -> Steps:
         """See :meth:`Engine.run`."""
         self.network.check(x, reset, state)
+        reset = self.network.resets(reset)
         (steps, batch), width = reset.shape, state.data.shape[1]
         by_tick = np.empty((steps * self.ticks, batch, width), self.dtype) if out is None else out.numpy()
         outputs = np.empty((steps, batch, len(self.readout)), self.dtype)
@@ -68,7 +69,7 @@ class CompiledEngine:
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.gradients`: dense for the inputs, a sum over spikes for the recurrent synapses."""
         hidden, readout, inputs = self.hidden_gradient.zero_(), np.zeros_like(self.readout), self.inputs + 1
-        from_inputs, recurrent, cleared = hidden[:inputs], hidden[inputs:], _array(reset)
+        from_inputs, recurrent, cleared = hidden[:inputs], hidden[inputs:], self._cleared(reset)
         fired, counts = spikes(seen.spk)
         at, groups = self.fields * self.neurons, len(self.decays)
         traces = seen.trace.chunk(groups, dim=2)
@@ -86,6 +87,9 @@ class CompiledEngine:
         if slow is not None:
             hidden += (slow * (torch.from_numpy(self.carry) * ~reset[0, :, None])[:, None]).sum(0)
         return without_self_connections(hidden), torch.from_numpy(readout)
+
+    def _cleared(self, reset: Tensor) -> np.ndarray:
+        return _array(self.network.resets(reset, self.ticks))
 
     def _backwards(
         self, seen: NetState, cleared: np.ndarray, error: Tensor, feedback: Tensor, drive: Tensor
@@ -106,7 +110,7 @@ class CompiledEngine:
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:
         """See :meth:`Engine.post`."""
         post = np.empty((*reset.shape, self.neurons), self.dtype)
-        for begin, gate in self._backwards(seen, _array(reset), error, feedback, drive):
+        for begin, gate in self._backwards(seen, self._cleared(reset), error, feedback, drive):
             post[begin : begin + len(gate)] = gate
         return torch.from_numpy(post)
 

@@ -19,6 +19,7 @@ class SnntorchEngine(TickwiseEngine):
         """See :meth:`Engine.run`."""
         states = []
         self.network.check(x, reset, state)
+        reset = self.network.resets(reset)
         for x_t, reset_t in zip(x, reset, strict=True):
             state = state.cleared(reset_t)
             for _ in range(self.ticks):

@@ -28,6 +28,7 @@ class TensorEngine(TickwiseEngine):
     ) -> Steps:
         """See :meth:`Engine.run`."""
         self.network.check(x, reset, state)
+        reset = self.network.resets(reset)
         hidden, inputs = self.network.hidden, x.shape[2]
         rows = x.new_empty(len(x) * self.ticks, *state.data.shape) if out is None else out
         driven = torch.addmm(hidden[inputs], x.flatten(0, 1), hidden[:inputs]).unflatten(0, x.shape[:2])

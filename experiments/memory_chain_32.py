@@ -1,0 +1,30 @@
+"""MemoryChain32-v0: repeat after 32 steps what was shown at the first. Tried on seeds 0 and 1."""
+
+SETTINGS = {
+    "name": "memory_chain_32",
+    "env": "MemoryChain32-v0",
+    "agent": "lf-cs",
+    "steps": 100_000,
+    "settings": {
+        "network.neurons": 256,
+        "network.tau_m": 40.0,
+        "network.tau_out": 2.0,
+        "encoder.kind": "identity",
+        "rule.window": 64,
+        "rule.tau_f": 4,
+        "rule.tau_s": 64,
+        "rule.replays": 4,
+        "rule.gamma": 0.99,
+        "rule.lam": 0.95,
+        "rule.lr_readout": 0.005,
+        "rule.lr_hidden": 0.0002,
+        "rule.entropy": 0.01,
+        "rule.entropy_final": 0.0,
+    },
+    "agents": {},
+}
+
+if __name__ == "__main__":
+    from lfcs.cli import experiment_main
+
+    raise SystemExit(experiment_main(SETTINGS))
