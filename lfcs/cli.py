@@ -7,6 +7,7 @@ import atexit
 import gc
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -200,6 +201,20 @@ def _compare(args: argparse.Namespace) -> None:
     compare(plan, args.comparison, args.out, args.jobs, args.peers, command)
 
 
+def _tune(args: argparse.Namespace) -> None:
+    from lfcs.study import values
+    from lfcs.study.search import Search
+    from lfcs.study.tune import tune
+
+    seeds = values.seeds("--seeds", args.seeds)
+    given = dict(_pair(text) for text in args.set)
+    search, left_out = Search.make(args.env, args.agent, args.steps, seeds, args.actions, given, args.ranges)
+    if args.print_plan:
+        print(search.to_json())
+        return
+    tune(search, left_out, args.trials, args.jobs, args.out, shlex.join(["lfcs", *args.argv]))
+
+
 def _watch(args: argparse.Namespace) -> None:
     import subprocess
 
@@ -273,6 +288,30 @@ def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
 
 
+def _add_tune_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("env", help="gymnasium id, package.module:Id, or the name of an experiment")
+    parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: the experiment's)")
+    parser.add_argument(
+        "--ranges",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY[=RANGE]",
+        help="settings to search: KEY=LOW..HIGH, KEY=LOW..HIGH:log, KEY=A,B,C, or KEY with its declared range; "
+        "'default' is all declared ranges (the default)",
+    )
+    parser.add_argument("--trials", type=int, default=50, help="trials in all, those of other processes included")
+    parser.add_argument("--steps", type=int, help="environment steps of a run (default: the experiment's)")
+    parser.add_argument("--seeds", nargs="+", default=["500..502"], help="seeds of every trial (default: 500..502)")
+    parser.add_argument("--jobs", type=int, default=2, help="trials side by side (default 2)")
+    parser.add_argument(
+        "--actions", choices=("greedy", "sampled"), default="greedy", help="of the returns that are scored"
+    )
+    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="fixed settings")
+    parser.add_argument("--print-plan", action="store_true", help="print what is searched as JSON, and run nothing")
+    parser.add_argument("--out", type=Path, help="directory of trials, script and report (default: below runs/tune/)")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="lfcs", description="Recurrent spiking policies that learn with lf-cs.")
     parser.add_argument("--version", action="version", version=f"lfcs {__version__}")
@@ -293,6 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, default=1)
     command("resume", _resume, "continue a run from its newest checkpoint").add_argument("run", type=Path)
     _add_compare_flags(command("compare", _compare, "compare learning rules under replay"))
+    _add_tune_flags(command("tune", _tune, "search for settings, with Optuna: the extra 'tune'"))
     bench = command("bench", _bench, "measure speed, as ratios taken in one run")
     bench.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
     bench.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
@@ -313,6 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     args = parser.parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)  # what a report says of how it was made
     if not hasattr(args, "call"):
         parser.print_help()
         return 0
