@@ -129,6 +129,10 @@ def _introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) ->
     """Say what is going to be trained."""
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, {seeds}, with {where}")
+    if experiment and "minutes" in experiment and config.agent == experiment["agent"]:
+        minutes = experiment["minutes"] * config.steps / experiment["steps"]
+        took = f"about {minutes:.0f} minute{'s' if round(minutes) > 1 else ''}" if minutes >= 1 else "under a minute"
+        print(f"a run takes {took} on two cores, as measured with the settings of the script")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
 
 
