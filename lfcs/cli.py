@@ -192,7 +192,7 @@ def _compare(args: argparse.Namespace) -> None:
     from lfcs.study.compare import compare
     from lfcs.study.sources import command_line, load
 
-    wanted = ("agents", "replays", "seeds", "steps", "rates")
+    wanted = ("agents", "replays", "capacities", "seeds", "steps", "rates")
     flags = {key: value for key in wanted if (value := getattr(args, key)) is not None}
     if "seeds" in flags:
         so_many = len(args.seeds) == 1 and args.seeds[0].isdecimal()
@@ -277,10 +277,12 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "comparison", help="cartpole[-parts], pong[-one-rate, -parts], a JSON file, or the id of an environment"
+        "comparison",
+        help="cartpole[-parts, -stale], pong[-one-rate, -parts, -stale], a JSON file, or the id of an environment",
     )
     parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
     parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
+    parser.add_argument("--capacities", type=int, nargs="+", help="numbers of windows kept: older ones are replayed")
     parser.add_argument("--seeds", nargs="+", help="one number: so many seeds; or the seeds: 0..15, 0,3,7")
     parser.add_argument("--steps", type=int, help="environment steps of a run")
     parser.add_argument(
