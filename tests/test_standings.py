@@ -91,7 +91,7 @@ def test_runs_are_kept_and_rows_of_other_tasks_stay(here, capsys):
     table.write_standings(here / "out/standings.csv", [run_of(3, task="other"), run_of(9)])
     (here / "out/README.md").write_text("# Results\n\nBefore.\n\n" + "".join(table.MARKS) + "\nAfter.\n")
     standings.main(arguments(here))
-    assert "1 tasks, 1 rules, 2 seeds: 2 runs; about 0 minutes" in capsys.readouterr().out
+    assert "1 tasks, 1 rules, 2 seeds: 2 runs; about 1 minutes" in capsys.readouterr().out
     rows = table.read_standings(here / "out/standings.csv")
     assert [(row.task, row.seed) for row in rows] == [("other", 3), ("tiny", 0), ("tiny", 1)]
     for row in rows[1:]:

@@ -115,7 +115,7 @@ def introduce(tasks: Sequence[dict[str, Any]], agents: Sequence[str], seeds: Seq
     """Say what is going to be run and what it will take."""
     each = len(agents) * len(seeds)
     minutes = sum(each * task.get("minutes", math.nan) for task in tasks) / many.fitting(jobs, 1)
-    took = f"about {minutes:,.0f} minutes" if math.isfinite(minutes) else "no task says how long"
+    took = f"about {max(1, math.ceil(minutes)):,} minutes" if math.isfinite(minutes) else "a task does not say how long"
     print(f"{len(tasks)} tasks, {len(agents)} rules, {len(seeds)} seeds: {each * len(tasks)} runs; {took}", end=" ")
     print("if none is finished and every rule takes the time of the first", flush=True)
 
