@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: run test test-pythons install peers peers-jax bench bench-quick clean clean-cache
+.PHONY: run test test-pythons install peers peers-jax bench bench-quick results clean clean-cache
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -32,6 +32,9 @@ bench: .venv/installed
 
 bench-quick: .venv/installed
 	$(BIN)/lfcs bench --quick
+
+results: .venv/installed  # every task beside published figures; RESULTS="--tasks cartpole --agents lf-cs" for a part
+	$(BIN)/python -m lfcs.study.standings $(RESULTS)
 
 install: .venv/installed
 

@@ -48,7 +48,9 @@ class LfCs(Agent):
     class Options:
         """What lf-cs reads beside the settings of all rules."""
 
-        eps: float = setting(0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6)
+        eps: float = setting(
+            0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6, search="0.1..0.4:log"
+        )
         mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
         pull: float = setting(0.0, "restoring force on a ratio where the mask is closed", low=0.0)
         decouple: bool = setting(True, "older windows: ratio to the reference of now, not to the policy that acted")

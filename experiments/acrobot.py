@@ -5,6 +5,8 @@ SETTINGS = {
     "env": "Acrobot-v1",
     "agent": "lf-cs",
     "steps": 100_000,
+    "minutes": 0.2,
+    "tuned_on": [100, 101],
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 3.0,

@@ -5,6 +5,8 @@ SETTINGS = {
     "env": "CartPole-v1",
     "agent": "lf-cs",
     "steps": 50_000,
+    "minutes": 0.1,
+    "tuned_on": [100, 101, 102, 103, 104],
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 4.0,

@@ -7,6 +7,7 @@ import atexit
 import gc
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -130,6 +131,10 @@ def _introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) ->
     """Say what is going to be trained."""
     where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
     print(f"{config.agent} on {config.env}, {config.steps:,} steps, {seeds}, with {where}")
+    if experiment and "minutes" in experiment and config.agent == experiment["agent"]:
+        minutes = experiment["minutes"] * config.steps / experiment["steps"]
+        took = f"about {minutes:.0f} minute{'s' if round(minutes) > 1 else ''}" if minutes >= 1 else "under a minute"
+        print(f"a run takes {took} on two cores, as measured with the settings of the script")
     print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
 
 
@@ -189,7 +194,7 @@ def _compare(args: argparse.Namespace) -> None:
     from lfcs.study.compare import compare
     from lfcs.study.sources import command_line, load
 
-    wanted = ("agents", "replays", "seeds", "steps", "rates")
+    wanted = ("agents", "replays", "capacities", "seeds", "steps", "rates")
     flags = {key: value for key in wanted if (value := getattr(args, key)) is not None}
     if "seeds" in flags:
         so_many = len(args.seeds) == 1 and args.seeds[0].isdecimal()
@@ -200,6 +205,20 @@ def _compare(args: argparse.Namespace) -> None:
         return
     command = command_line(args.comparison, flags, args.peers)
     compare(plan, args.comparison, args.out, args.jobs, args.peers, command)
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from lfcs.study import values
+    from lfcs.study.search import Search
+    from lfcs.study.tune import tune
+
+    seeds = values.seeds("--seeds", args.seeds)
+    given = dict(_pair(text) for text in args.set)
+    search, left_out = Search.make(args.env, args.agent, args.steps, seeds, args.actions, given, args.ranges)
+    if args.print_plan:
+        print(search.to_json())
+        return
+    tune(search, left_out, args.trials, args.jobs, args.out, shlex.join(["lfcs", *args.argv]))
 
 
 def _watch(args: argparse.Namespace) -> None:
@@ -260,10 +279,12 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "comparison", help="cartpole[-parts], pong[-one-rate, -parts], a JSON file, or the id of an environment"
+        "comparison",
+        help="cartpole[-parts, -stale], pong[-one-rate, -parts, -stale], a JSON file, or the id of an environment",
     )
     parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
     parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
+    parser.add_argument("--capacities", type=int, nargs="+", help="numbers of windows kept: older ones are replayed")
     parser.add_argument("--seeds", nargs="+", help="one number: so many seeds; or the seeds: 0..15, 0,3,7")
     parser.add_argument("--steps", type=int, help="environment steps of a run")
     parser.add_argument(
@@ -273,6 +294,30 @@ def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
     parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
+
+
+def _add_tune_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("env", help="gymnasium id, package.module:Id, or the name of an experiment")
+    parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: the experiment's)")
+    parser.add_argument(
+        "--ranges",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY[=RANGE]",
+        help="settings to search: KEY=LOW..HIGH, KEY=LOW..HIGH:log, KEY=A,B,C, or KEY with its declared range; "
+        "'default' is all declared ranges (the default)",
+    )
+    parser.add_argument("--trials", type=int, default=50, help="trials in all, those of other processes included")
+    parser.add_argument("--steps", type=int, help="environment steps of a run (default: the experiment's)")
+    parser.add_argument("--seeds", nargs="+", default=["500..502"], help="seeds of every trial (default: 500..502)")
+    parser.add_argument("--jobs", type=int, default=2, help="trials side by side (default 2)")
+    parser.add_argument(
+        "--actions", choices=("greedy", "sampled"), default="greedy", help="of the returns that are scored"
+    )
+    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="fixed settings")
+    parser.add_argument("--print-plan", action="store_true", help="print what is searched as JSON, and run nothing")
+    parser.add_argument("--out", type=Path, help="directory of trials, script and report (default: below runs/tune/)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -295,6 +340,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, default=1)
     command("resume", _resume, "continue a run from its newest checkpoint").add_argument("run", type=Path)
     _add_compare_flags(command("compare", _compare, "compare learning rules under replay"))
+    _add_tune_flags(command("tune", _tune, "search for settings, with Optuna: the extra 'tune'"))
     bench = command("bench", _bench, "measure speed, as ratios taken in one run")
     bench.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
     bench.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
@@ -315,6 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     args = parser.parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)  # what a report says of how it was made
     if not hasattr(args, "call"):
         parser.print_help()
         return 0

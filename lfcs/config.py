@@ -10,9 +10,21 @@ from typing import Any, get_type_hints
 from lfcs.errors import UserError, nearest
 
 
-def setting(default: Any, doc: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """Declare a setting: its default, what it means, and its allowed values (bounds are inclusive)."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices})
+def setting(
+    default: Any,
+    doc: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple = (),
+    search: str = "",
+) -> Any:
+    """Declare a setting: its default, what it means, and its allowed values (bounds are inclusive).
+
+    ``search`` is where ``lfcs tune`` looks unless it is told otherwise: ``"0.8..0.98"``, ``"1e-3..3e-2:log"`` on a
+    logarithmic scale, ``"2,4,8"`` these values, or nothing: the setting is left alone.
+    """
+    meta = {"doc": doc, "low": low, "high": high, "choices": choices, "search": search}
+    return field(default=default, metadata=meta)
 
 
 @dataclass(frozen=True)
@@ -22,15 +34,20 @@ class NetworkConfig:
     neuron: str = setting("lif", "neuron model: lif, alif (adaptive threshold), or your package.module:Class")
     neurons: int = setting(256, "number of recurrent neurons N", low=2)
     ticks: int = setting(1, "network ticks per environment step", low=1)
-    tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1)
+    tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1, search="1.5..10:log")
     tau_m_max: float = setting(
         0.0, "largest membrane time constant: neurons are spread from tau_m to it, evenly in log; 0: all have tau_m",
         low=0.0,
     )  # fmt: skip
     tau_m_groups: int = setting(4, "how many time constants neurons are spread over, where tau_m_max > tau_m", low=2)
-    tau_out: float = setting(2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01)
+    tau_out: float = setting(
+        2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01, search="1..8:log"
+    )
     input_gain: float = setting(
-        2.0, "initial input weights: normal, std input_gain/sqrt(inputs); a one-hot part as one number", low=0.0
+        2.0,
+        "initial input weights: normal, std input_gain/sqrt(inputs); a one-hot part as one number",
+        low=0.0,
+        search="0.5..4:log",
     )
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
@@ -79,18 +96,26 @@ class RuleConfig:
 
     window: int = setting(64, "steps of experience collected before learning from it", low=1)
     form: str = setting("window", "credit: over a window at hand, or online by traces", choices=("window", "online"))
-    tau_f: int = setting(4, "steps between updates of the new policy (fast time scale), at most window", low=1)
+    tau_f: int = setting(
+        4, "steps between updates of the new policy (fast time scale), at most window", low=1, search="2,4,8,16"
+    )
     tau_s: int = setting(64, "steps between copies of the new policy into the reference (a multiple of window)", low=1)
-    replays: int = setting(4, "passes R over the window", low=1)
+    replays: int = setting(4, "passes R over the window", low=1, search="1..16:log")
     feedback: str = setting("symmetric", "feedback weights to the hidden layer", choices=("symmetric", "random"))
-    gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0)
-    lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0)
+    gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0, search="0.95,0.98,0.99,0.995")
+    lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0, search="0.8..0.98")
     lam_critic: float = setting(0.0, "that of the critic's targets where it is larger", low=0.0, high=1.0)
-    reward_scale: float = setting(1.0, "what rewards are multiplied by before learning from them", low=1e-9)
+    reward_scale: float = setting(
+        1.0, "what rewards are multiplied by before learning from them", low=1e-9, search="0.01..1:log"
+    )
     normalise: bool = setting(True, "normalise advantages over the window to mean 0 and standard deviation 1")
-    lr_readout: float = setting(5e-3, "Adam's learning rate of the readout weights", low=0.0)
-    lr_hidden: float = setting(2e-4, "Adam's learning rate of the input and recurrent weights", low=0.0)
-    lr_path: float = setting(2e-2, "Adam's learning rate of the critic's path from the input", low=0.0)
+    lr_readout: float = setting(5e-3, "Adam's learning rate of the readout weights", low=0.0, search="1e-3..3e-2:log")
+    lr_hidden: float = setting(
+        2e-4, "Adam's learning rate of the input and recurrent weights", low=0.0, search="2e-5..2e-3:log"
+    )
+    lr_path: float = setting(
+        5e-2, "Adam's learning rate of the critic's path from the input", low=0.0, search="5e-3..2e-1:log"
+    )
     lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
     max_grad_norm: float = setting(0.5, "norm to which a gradient is clipped", low=1e-9)
     clip: str = setting(
@@ -98,12 +123,19 @@ class RuleConfig:
         "what is clipped by one norm: hidden and readout weights, or each of hidden, policy and critic for itself; the "
         "critic's path from the input is never clipped with the others of together",
         choices=("together", "apart"),
+        search="together,apart",
     )
-    entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0)
-    entropy_final: float = setting(1.0, "the bonus falls linearly to this fraction at the last step", low=0.0, high=1.0)
+    entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0, search="1e-3..3e-2:log")
+    entropy_final: float = setting(
+        1.0, "the bonus falls linearly to this fraction at the last step", low=0.0, high=1.0, search="0,1"
+    )
     value: float = setting(0.5, "weight of the critic's error", low=0.0)
-    critic_share: float = setting(0.1, "the critic's share in the hidden learning signal", low=0.0)
-    homeostasis: float = setting(1.0, "strength of firing-rate homeostasis (0 switches it off)", low=0.0)
+    critic_share: float = setting(
+        0.1, "the critic's share in the hidden learning signal", low=0.0, search="0.03..1:log"
+    )
+    homeostasis: float = setting(
+        1.0, "strength of firing-rate homeostasis (0 switches it off)", low=0.0, search="0.03..3:log"
+    )
     target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
     rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
     distance: float = setting(

@@ -110,7 +110,21 @@ def test_an_experiment_script_takes_the_flags(capsys, tmp_path):
     script = importlib.import_module("lfcs.experiments.cartpole")
     argv = ["--run-dir", str(tmp_path / "run"), "--agent", "e-prop", *QUICK]
     assert cli.experiment_main(script.SETTINGS, argv) == 0
-    assert "tuned settings of experiments/cartpole.py" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "tuned settings of experiments/cartpole.py" in out and "a run takes" not in out, "measured of lf-cs only"
+
+
+def test_an_experiment_says_what_it_will_take_before_it_starts(capsys):
+    found = experiments.find("pong")
+    for steps, text in ((500_000, "about 6 minutes"), (1_000, "under a minute")):
+        cli._introduce(build_config("Pong100-v0", steps=steps, experiment=found), "seed 0", found)
+        assert f"a run takes {text} on two cores" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", experiments.literals("SETTINGS"))
+def test_an_experiment_says_how_long_it_takes_and_what_it_was_tuned_on(name):
+    found = experiments.literals("SETTINGS")[name]
+    assert found["name"] == name and found["minutes"] > 0 and found["tuned_on"]
 
 
 def test_users_settings_win_over_the_experiments():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -172,6 +173,39 @@ def test_settings_that_do_not_fit_are_said_before_the_runs(tmp_path):
     with pytest.raises(UserError, match="e-prop stands for"):
         comparison.compare(plan, "tiny", tmp_path, executor=Here())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_along_capacities(tmp_path):
+    rows = [row("lf-cs", r, seed, 100.0 * r + c, capacity=c) for r in (1, 4) for c in (0, 16) for seed in range(3)]
+    rows += [row("naive", 4, seed, 500.0 - 20 * c, capacity=c) for c in (0, 16) for seed in range(3)]
+    agents = {"lf-cs": {}, "naive": {"agent": "naive-replay", "replays": [4]}}
+    plan = tiny(rates=[], replays=[1, 4], capacities=[0, 16], agents=agents)
+    found = report.Comparison("tiny.json", "lfcs compare tiny.json", plan, 7, {}, [], rows)
+    report.write_report(tmp_path / "report.md", found)
+    text = (tmp_path / "report.md").read_text()
+    assert "R = 1:\n\n- **lf-cs**: best at C = 16 (116); diverged" in text
+    assert "R = 4:\n\n- **lf-cs**: best at C = 16 (416)" in text
+    assert "- **naive**: best at C = 0 (500); at C = 16 180, 320 (64.0 %) below its best" in text
+    assert "- At C = 0, naive ends higher than lf-cs, 500 against 400" in text and "At C = 16, naive" not in text
+    assert (
+        "## Final return, R = 4\n\n| agent | C = 0 | C = 16 |" in text and "0 and 1 are the current one alone" in text
+    )
+    assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
+    for view in report.views_of(found):
+        figures.draw_all(tmp_path, view.rows, None, view.axis, view.suffix)
+    for name in re.findall(r"\]\((\w+\.png)\)", text):
+        assert (tmp_path / name).stat().st_size > 5000, name
+    for label, colour in figures.colours_of(["lf-cs", "naive"]).items():
+        assert pixels(tmp_path / "capacities_R4.png", colour) > 10, label
+
+
+def test_capacities_are_compared_on_the_command_line(tmp_path, capsys):
+    path, out = tmp_path / "tiny.json", tmp_path / "out"
+    path.write_text(json.dumps(TINY | {"rates": [], "agents": {"lf-cs": {}}, "seeds": [1]}))
+    assert cli.main(["compare", str(path), "--capacities", "1", "3", "--replays", "2", "--out", str(out)]) == 0
+    last = {row.capacity: row for row in read_rows(out / "results.csv") if row.diverged}
+    assert set(last) == {1, 3} and last[1].sampled_return != last[3].sampled_return
+    assert "--capacities 1 3" in (out / "report.md").read_text() and (out / "capacities.png").exists()
 
 
 def test_a_comparison_runs_is_cut_and_goes_on(tmp_path, capsys):

@@ -64,6 +64,20 @@ def test_without_rates_every_agent_has_its_own_and_there_is_no_grid(tmp_path):
     assert rates == {"lf-cs": (1e-2, 1e-4), "e-prop": (1e-2, 2e-4)}  # as tuned on CartPole
 
 
+def test_capacities_are_beside_replays_and_rates_are_picked_at_the_first(tmp_path):
+    plan = tiny(
+        capacities=[4, 1], agents={"lf-cs": {}, "one": {"agent": "lf-cs", "settings": {"agent.decouple": False}}}
+    )
+    jobs = reported(plan, tmp_path, {("lf-cs", 1): 0.01, ("one", 1): 0.001})
+    found = {(job.label, job.replays, job.config.replay.capacity) for job in jobs}
+    assert found == {(label, r, c) for label in ("lf-cs", "one") for r in (1, 2) for c in (1, 4)}
+    assert len({job.run_dir for job in jobs}) == len(jobs) == 16
+    assert {(job.label, job.config.options.decouple) for job in jobs} == {("lf-cs", True), ("one", False)}
+    assert {job.config.replay.capacity for job in grid(plan, tmp_path)} == {4}
+    alone = reported(tiny(settings=TINY["settings"] | {"replay.capacity": 3}), tmp_path, only_rate(tiny(rates=[0.1])))
+    assert {job.config.replay.capacity for job in alone} == {3} and not any("_C" in job.run_dir.name for job in alone)
+
+
 def test_of_one_rate_there_is_nothing_to_pick(tmp_path):
     plan = tiny(rates=[0.003], agents=["lf-cs", "random"])
     assert grid(plan, tmp_path) == []

@@ -14,7 +14,7 @@ from lfcs.study.plan import Entry, Plan
 from lfcs.study.sources import builtin, command_line, load
 
 CARTPOLE = {
-    "env": "CartPole-v1", "experiment": "cartpole", "steps": 50_000, "replays": (1, 2, 4, 8, 16, 32),
+    "env": "CartPole-v1", "experiment": "cartpole", "steps": 50_000, "replays": (1, 2, 4, 8, 16, 32), "capacities": (),
     "seeds": tuple(range(10, 20)), "grid_seeds": (201, 202, 203), "grid_replays": (4,), "grid_steps": 50_000,
     "rates": (1e-3, 3e-3, 1e-2, 3e-2), "settings": {}, "peers": ("PPO", "RecurrentPPO"), "note": "",
     "baseline": "lf-cs",
@@ -23,6 +23,7 @@ CARTPOLE = {
 }  # fmt: skip
 PONG = {
     "env": "Pong100-v0", "experiment": "pong", "steps": 250_000, "replays": (1, 4, 16), "seeds": tuple(range(40, 45)),
+    "capacities": (),
     "grid_seeds": (201, 202), "grid_replays": (1, 4, 16), "grid_steps": 100_000,
     "rates": (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 1e-2), "settings": {"train.eval_every": 50_000}, "peers": ("PPO",),
     "note": "Left out for their time: bptt-ppo at R = 16 (9 minutes a run) and RecurrentPPO (over 20 minutes).",
@@ -32,6 +33,12 @@ PONG = {
 }  # fmt: skip
 PARTS = {"replays": (16,), "seeds": tuple(range(30, 35)), "peers": (), "note": ""}
 PULLED_BACK = Entry("lf-cs", {"agent.mask": "two-sided", "agent.pull": 1.0})
+RULES = ("naive-replay", "importance", "acer", "v-trace")
+STALE = {
+    "replays": (4,), "capacities": (1, 4, 16), "peers": (), "note": "",
+    "agents": {"lf-cs": Entry("lf-cs"), "lf-cs, one ratio": Entry("lf-cs", {"agent.decouple": False})}
+    | {name: Entry(name) for name in RULES},
+}  # fmt: skip
 BUILTIN = {
     "cartpole": CARTPOLE,
     "pong": PONG,
@@ -40,6 +47,13 @@ BUILTIN = {
         "seeds": tuple(range(10, 15)), "grid_replays": (4,), "rates": (5e-4, 1e-3, 2e-3), "peers": (),
         "note": "Every agent's rate is picked at R = 4 and kept at the other R. "
         "bptt-ppo at R = 16 left out for its time.",
+    },
+    "cartpole-stale": CARTPOLE | STALE
+    | {"seeds": tuple(range(60, 70)), "agents": STALE["agents"] | {"bptt-ppo": Entry("bptt-ppo")}},
+    "pong-stale": PONG | STALE
+    | {
+        "seeds": tuple(range(60, 65)), "grid_replays": (4,), "rates": (5e-4, 1e-3, 2e-3, 3e-3),
+        "agents": STALE["agents"] | {"bptt-ppo": Entry("bptt-ppo", {"rule.tau_f": 20})},
     },
     "cartpole-parts": CARTPOLE | PARTS
     | {
@@ -160,6 +174,8 @@ def test_flags_override_the_fields_of_a_plan():
         ({"experiment": "cartpol"}, "no experiment 'cartpol'; did you mean cartpole"),
         ({"env": 3}, "env wants text, got 3"),
         ({"experiment": "pong"}, "env 'CartPole-v1' is not that of experiment 'pong'"),
+        ({"capacities": [-1]}, "capacities wants a list of different whole numbers from 0"),
+        ({"capacities": [1], "settings": {"replay.capacity": 2}}, r"settings cannot have replay\.capacity"),
         ({"steps": 0}, "steps wants a whole number from 1, got 0"),
         ({"grid_steps": "5"}, "grid_steps wants a whole number from 1, got '5'"),
         ({"seeds": "3"}, "seeds wants a list of different whole numbers from 0, got '3'"),

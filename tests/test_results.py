@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from lfcs import experiments
-from lfcs.study.results import COLUMNS, Row, curves_of, diverged, finals, median, peer_rows, read_rows, write_rows
+from lfcs.study.results import (
+    COLUMNS,
+    Row,
+    along_capacity,
+    curves_of,
+    diverged,
+    finals,
+    median,
+    peer_rows,
+    read_rows,
+    write_rows,
+)
 
 RESULTS = Path(experiments.__file__).parent / "results"
 
@@ -30,7 +41,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read_rows(tmp_path / "results.csv") == rows
     header = (tmp_path / "results.csv").read_text().splitlines()[0]
     assert header.split(",") == list(COLUMNS) == [
-        "label", "replays", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
+        "label", "replays", "capacity", "seed", "learning_rate", "step", "seconds", "weight_updates", "training_return",
         "greedy_return", "sampled_return", "kl", "ess", "entropy", "diverged",
     ]  # fmt: skip
 
@@ -54,6 +65,17 @@ def test_aggregates_are_over_last_rows():
     assert finals(rows, "greedy_return")["a"][16].tolist() == [6.0]
     assert diverged(rows) == {"a": {1: (0, 2), 16: (1, 1)}}  # peers are not judged
     assert median(rows[:4], "sampled_return") == 6.0 and math.isnan(median(rows, "kl"))
+
+
+def test_rows_along_the_capacity():
+    rows = [row("a", r, 0, 10.0 * r + c, capacity=c) for r in (1, 4) for c in (0, 16)]
+    rows += [row("PPO", 1, 0, 9.0, "", step=5), row("PPO", 1, 0, 9.0, "not judged")]
+    found = finals(along_capacity(rows, 4))
+    assert {label: {c: s.tolist() for c, s in by_c.items()} for label, by_c in found.items()} == {
+        "a": {0: [40.0], 16: [56.0]},
+        "PPO": {1: [9.0]},
+    }
+    assert len(along_capacity(rows, 4)) == 4
 
 
 def test_a_run_that_stopped_early_stays_in_the_curves():

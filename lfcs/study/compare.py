@@ -16,7 +16,7 @@ from lfcs.study.figures import check_installed, draw_all
 from lfcs.study.jobs import run_all, run_jobs, workers
 from lfcs.study.peers import check_peers, finish_peer
 from lfcs.study.plan import Plan
-from lfcs.study.report import Comparison, write_report
+from lfcs.study.report import Comparison, views_of, write_report
 from lfcs.study.results import Row, peer_rows, rows_of, write_rows
 from lfcs.study.schedule import grid, only_rate, pick, reported
 from lfcs.study.sources import load
@@ -60,7 +60,8 @@ def compare(
     (root / "plan.json").write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
     made = Comparison(name, command or f"lfcs compare {name}", plan, episodes, rates, grid_rows, rows)
     write_report(root / "report.md", made)
-    draw_all(root, rows, RESULTS / f"{plan.experiment}_published.csv")
+    for view in views_of(made):
+        draw_all(root, view.rows, RESULTS / f"{plan.experiment}_published.csv", view.axis, view.suffix)
     print(f"\n{root / 'report.md'}, results.csv and figures; TensorBoard: lfcs watch {root / 'runs'}")
     return rows
 
@@ -83,6 +84,7 @@ def side_by_side(
     *,
     agents: Sequence[str] | None = None,
     replays: Sequence[int] | None = None,
+    capacities: Sequence[int] | None = None,
     seeds: int | Sequence[int] | None = None,
     steps: int | None = None,
     rates: Sequence[float] | None = None,
@@ -95,12 +97,14 @@ def side_by_side(
     """Compare learning rules on the same experience; return the rows of ``results.csv``, one per evaluation.
 
     ``plan`` is an environment id, a built-in comparison, a JSON file, or a dictionary of the same form; what is given
-    beside it overrides its fields: ``seeds`` are seeds or their number, ``rates`` the learning rates to pick from.
+    beside it overrides its fields: ``seeds`` are seeds or their number, ``rates`` the learning rates to pick from,
+    ``capacities`` the numbers of windows kept.
     Report and figures go to ``out``, by default below ``runs/compare/``; runs, ``jobs`` of them side by side, go to
     ``executor``, by default processes. Started again, finished runs are kept. Raises UserError on a plan that cannot
     be run.
     """
-    given = {"agents": agents, "replays": replays, "seeds": seeds, "steps": steps, "rates": rates, "settings": settings}
+    given: dict[str, Any] = {"agents": agents, "replays": replays, "capacities": capacities, "seeds": seeds}
+    given |= {"steps": steps, "rates": rates, "settings": settings}
     flags = {k: list(v) if isinstance(v, Sequence) else v for k, v in given.items() if v is not None}
     name = plan if isinstance(plan, str) else str(plan.get("env", plan.get("experiment", "comparison")))
     made = load(plan, flags) if isinstance(plan, str) else Plan.from_dict({**plan, **flags})

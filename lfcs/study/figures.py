@@ -15,6 +15,10 @@ from lfcs.study.peers import NAMES
 from lfcs.study.results import Rows, curves_of, diverged, finals, labels_of, last_rows, median
 from lfcs.study.stats import bootstrap_interval, iqm
 
+AXES = {"R": "replays R", "C": "windows kept C"}
+FINALS = {"R": "replays", "C": "capacities"}  # names of the figure of final returns
+NOTHING = 0.5  # where 0 stands on a logarithmic axis
+
 
 def check_installed() -> None:
     """Raise UserError where matplotlib is missing: before hours of runs, not after."""
@@ -52,41 +56,43 @@ def draw_band(axis: Any, x: Any, means: Any, bounds: Any, colour: Any, label: st
     axis.fill_between(x, *np.transpose(bounds), color=colour, alpha=0.15, linewidth=0)
 
 
-def draw_all(folder: Path, rows: Rows, published: Path | None = None) -> None:
-    """Draw every figure of the report into a folder."""
+def draw_all(folder: Path, rows: Rows, published: Path | None = None, axis: str = "R", suffix: str = "") -> None:
+    """Draw every figure of the report into a folder; ``suffix`` goes behind their names."""
     colours = colours_of(labels_of(rows))
-    draw_finals(folder / "replays.png", rows, colours)
-    draw_divergence(folder / "divergence.png", rows, colours)
-    draw_curves(folder / "curves.png", rows, colours, published)
-    draw_costs(folder / "cost.png", rows, colours)
+    draw_finals(folder / f"{FINALS[axis]}{suffix}.png", rows, colours, axis)
+    draw_divergence(folder / f"divergence{suffix}.png", rows, colours, axis)
+    draw_curves(folder / f"curves{suffix}.png", rows, colours, published, axis)
+    draw_costs(folder / f"cost{suffix}.png", rows, colours)
     pyplot().close("all")
 
 
-def draw_finals(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
+def draw_finals(path: Path, rows: Rows, colours: Mapping[str, Any], along: str = "R") -> None:
     """Draw final returns against the number of replays; labels stand side by side where there is only one number."""
     figure, axis = pyplot().subplots(figsize=(7, 4.2), layout="constrained")
     alone = len({row.replays for row in rows}) == 1
     for label, by_r in finals(rows).items():
         r = np.array(sorted(by_r))
         bounds = [bootstrap_interval(by_r[n]) for n in r]
-        x = r * (_aside(label, rows) if alone else 1.0)
+        x = np.maximum(r, NOTHING) * (_aside(label, rows) if alone else 1.0)
         draw_band(axis, x, [float(iqm(by_r[n])) for n in r], bounds, colours[label], label)
-    _finish(figure, axis, path, rows, "final return, IQM and 95 % interval")
+    _finish(figure, axis, path, rows, "final return, IQM and 95 % interval", along)
 
 
-def draw_divergence(path: Path, rows: Rows, colours: Mapping[str, Any]) -> None:
+def draw_divergence(path: Path, rows: Rows, colours: Mapping[str, Any], along: str = "R") -> None:
     """Draw the share of runs that diverged against the number of replays; labels side by side, as most shares are 0."""
     figure, axis = pyplot().subplots(figsize=(7, 3.2), layout="constrained")
     for label, counts in diverged(rows).items():
         r = np.array(sorted(counts))
         shares = [counts[n][0] / counts[n][1] for n in r]
-        x = r * _aside(label, rows)
+        x = np.maximum(r, NOTHING) * _aside(label, rows)
         axis.plot(x, shares, "o-", color=colours[label], label=label, markersize=4, linewidth=1)
     axis.set_ylim(-0.05, 1.05)
-    _finish(figure, axis, path, rows, "share of runs that diverged")
+    _finish(figure, axis, path, rows, "share of runs that diverged", along)
 
 
-def draw_curves(path: Path, rows: Rows, colours: Mapping[str, Any], published: Path | None = None) -> None:
+def draw_curves(
+    path: Path, rows: Rows, colours: Mapping[str, Any], published: Path | None = None, along: str = "R"
+) -> None:
     """Draw learning curves, a panel for each number of replays: interquartile means over seeds and their intervals."""
     replays = sorted({row.replays for row in rows})
     width = 3 * len(replays) + 2.5
@@ -101,7 +107,7 @@ def draw_curves(path: Path, rows: Rows, colours: Mapping[str, Any], published: P
                 draw_band(axis, steps, iqm(curves.T), bounds, colour, f"{label} ({len(curves)} seeds)")
         if published and published.exists():
             draw_published(axis, published)
-        axis.set(title=f"R = {r}", xlabel="environment steps")
+        axis.set(title=f"{along} = {r}", xlabel="environment steps")
         axis.locator_params(axis="x", nbins=3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("return, sampled actions")
@@ -157,15 +163,15 @@ def _aside(label: str, rows: Rows) -> float:
     return 2.0 ** (0.4 * (labels.index(label) - (len(labels) - 1) / 2) / len(labels))
 
 
-def _finish(figure: Any, axis: Any, path: Path, rows: Rows, y: str) -> None:
-    """Label an axis of numbers of replays and save the figure."""
+def _finish(figure: Any, axis: Any, path: Path, rows: Rows, y: str, along: str) -> None:
+    """Label an axis of numbers of replays or windows kept and save the figure."""
     replays = sorted({row.replays for row in rows})
     axis.set_xscale("log", base=2)
-    axis.set_xticks(replays, [str(r) for r in replays])
+    axis.set_xticks(np.maximum(replays, NOTHING), [str(r) for r in replays])
     axis.set_xticks([], minor=True)
     if len(replays) == 1:
-        axis.set_xlim(replays[0] / 1.5, replays[0] * 1.5)
-    axis.set(xlabel="replays R", ylabel=y)
+        axis.set_xlim(max(replays[0], NOTHING) / 1.5, max(replays[0], NOTHING) * 1.5)
+    axis.set(xlabel=AXES[along], ylabel=y)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

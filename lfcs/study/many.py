@@ -77,13 +77,13 @@ def interrupts(handler: Any) -> Iterator[None]:
 
 
 class Processes:
-    """``number`` processes side by side, one for each of the runs.
+    """``number`` processes side by side, one for each of the runs, or of what else ``task`` is called with.
 
     Ctrl-C lets every run end its window and write a checkpoint; pressed twice it stops them at once.
     """
 
-    def __init__(self, runs: Sequence[Run], number: int) -> None:
-        self.runs, self.number = runs, number
+    def __init__(self, runs: Sequence[tuple[Any, ...]], number: int, task: Callable[..., None] = work) -> None:
+        self.runs, self.number, self.task = runs, number, task
         self.active: dict[Connection, tuple[int, BaseProcess]] = {}
         self.stopping = False
 
@@ -107,7 +107,7 @@ class Processes:
         ours: Connection
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, *self.runs[index]))
+        process = context.Process(target=self.task, args=(theirs, *self.runs[index]))
         # a process is born with what is ignored: Ctrl-C is ours to handle
         with interrupts(signal.SIG_IGN), main_not_run_again():
             process.start()

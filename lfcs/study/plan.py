@@ -49,8 +49,9 @@ class Plan:
 
     Every label's learning rate is picked from ``rates`` by the same rule: the highest interquartile mean of the final
     sampled return after ``grid_steps``, over ``grid_seeds``, which are not reported. That is done at each number of
-    passes of ``grid_replays``, and every other number has the rate of the nearest of them. The hidden layer's rate
-    keeps its share of it. With a single rate there is nothing to pick, and with none every agent keeps its own.
+    passes of ``grid_replays``, and every other number has the rate of the nearest of them; with ``capacities`` it is
+    done at the first of them. The hidden layer's rate keeps its share of it. With a single rate there is nothing to
+    pick, and with none every agent keeps its own.
     """
 
     env: str
@@ -61,6 +62,7 @@ class Plan:
     baseline: str  # the label that others are compared with
     peers: tuple[str, ...]  # what --peers adds
     replays: tuple[int, ...] = (1, 4, 16)
+    capacities: tuple[int, ...] = ()  # windows kept, ``replay.capacity``; none: that of the settings
     seeds: tuple[int, ...] = tuple(range(FIRST_SEED, FIRST_SEED + 5))
     rates: tuple[float, ...] = ()
     grid_replays: tuple[int, ...] = (4,)
@@ -90,6 +92,7 @@ class Plan:
             baseline=data.get("baseline", next(iter(agents))),
             peers=values.names("peers", data.get("peers", list(PEERS.get(env, {})))),
             replays=values.numbers("replays", data.get("replays", Plan.replays), low=1),
+            capacities=values.numbers("capacities", data.get("capacities", Plan.capacities), low=0, empty=True),
             seeds=_seeds(data.get("seeds", Plan.seeds)),
             rates=values.numbers("rates", data.get("rates", Plan.rates), low=0, whole=False, empty=True),
             grid_replays=values.numbers("grid_replays", data.get("grid_replays", Plan.grid_replays), low=1),
@@ -126,6 +129,11 @@ class Plan:
             return (entry.fixed_replays,)
         return entry.replays or self.replays
 
+    @property
+    def held(self) -> tuple[int | None, ...]:
+        """The capacities at which every label is reported; None is that of its settings."""
+        return self.capacities or (None,)
+
     def tuned_at(self, label: str, replays: int) -> int:
         """Return the number of replays whose rate holds at ``replays``: the nearest of the grid's, as a ratio."""
         if self.agents[label].fixed_replays is not None:
@@ -141,9 +149,12 @@ class Plan:
         if self.has_grid and set(self.seeds) & set(self.grid_seeds):
             raise UserError("seeds and grid_seeds must not share a seed")
         own = {"rule.replays"} | ({"rule.lr_readout", "rule.lr_hidden"} if self.rates else set())
+        own |= {"replay.capacity"} if self.capacities else set()
         for label, entry in self.agents.items():
             if taken := sorted(own & (set(entry.settings) | set(self.settings))):
-                raise UserError(f"settings cannot have {', '.join(taken)}: replays and rates are the comparison's own")
+                raise UserError(
+                    f"settings cannot have {', '.join(taken)}: replays, capacities and rates are the comparison's own"
+                )
             only = entry.fixed_replays
             if only is not None and entry.replays not in (None, (only,)):
                 raise UserError(f"replays of {label}: {entry.agent} stands for R = {only}")

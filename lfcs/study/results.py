@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Row:
 
     label: str
     replays: int
+    capacity: int = 0
     seed: int
     learning_rate: float | None = None
     step: int
@@ -44,7 +45,7 @@ class Row:
 
 Rows = Sequence[Row]
 COLUMNS = tuple(f.name for f in fields(Row))
-READ = {"label": str, "diverged": str, "replays": int, "seed": int, "step": int, "weight_updates": int}
+READ = {"label": str, "diverged": str, "replays": int, "capacity": int, "seed": int, "step": int, "weight_updates": int}
 
 
 def write_rows(path: Path, rows: Rows) -> None:
@@ -71,6 +72,7 @@ def _value(key: str, text: str) -> Any:
 def rows_of(job: Job, summary: dict[str, Any]) -> Iterator[Row]:
     """Yield a row for each evaluation of a run."""
     shared: dict[str, Any] = {"label": job.label, "replays": job.replays, "seed": job.seed}
+    shared["capacity"] = job.config.replay.capacity
     shared["learning_rate"] = job.config.rule.lr_readout
     windows = read_metrics(job.run_dir)
     for row in windows:
@@ -119,6 +121,19 @@ def peer_rows(peer: str, seed: int, evaluations: Sequence[Evaluation]) -> Iterat
             sampled_return=found["sampled_return"],
             diverged=NOT_JUDGED if found is evaluations[-1] else "",
         )
+
+
+def along_capacity(rows: Rows, replays: int) -> list[Row]:
+    """Return the rows at a number of replays with their capacities in its place: what is drawn and told along it.
+
+    Peers keep the window that they have, and no other: they stand at a capacity of 1.
+    """
+    peers = {row.label for row in rows if row.diverged == NOT_JUDGED}
+    return [
+        replace(row, replays=1 if row.label in peers else row.capacity)
+        for row in rows
+        if row.label in peers or row.replays == replays
+    ]
 
 
 def labels_of(rows: Rows) -> list[str]:

@@ -18,16 +18,29 @@ from lfcs.study.values import file_name
 Rates = Mapping[tuple[str, int], float]  # by label and number of replays of the grid
 
 
-def make_job(plan: Plan, root: Path, label: str, replays: int, seed: int, steps: int, rate: float | None) -> Job:
-    """Return a run of a comparison; ``rate`` None is the agent's own. Raises UserError on settings that do not fit."""
+def make_job(
+    plan: Plan,
+    root: Path,
+    label: str,
+    replays: int,
+    seed: int,
+    steps: int,
+    rate: float | None,
+    capacity: int | None = None,
+) -> Job:
+    """Return a run of a comparison; a ``rate`` or ``capacity`` of None is that of the agent's settings.
+
+    Raises UserError on settings that do not fit.
+    """
     entry = plan.agents[label]
     # runs side by side share the cores already; results do not depend on workers
     overrides = {"train.env_workers": "0", "rule.replays": replays} | plan.settings | entry.settings
+    overrides |= {} if capacity is None else {"replay.capacity": capacity}
 
     def build(more: dict[str, Any]) -> Config:
         return build_config(plan.env, entry.agent, steps, seed, overrides=overrides | more, experiment=plan.tuned)
 
-    config, name = build({}), f"{file_name(label)}_R{replays}"
+    config, name = build({}), f"{file_name(label)}_R{replays}" + ("" if capacity is None else f"_C{capacity}")
     if rate is not None:
         share = config.rule.lr_hidden / config.rule.lr_readout
         config = build({"rule.lr_readout": rate, "rule.lr_hidden": rate * share})
@@ -40,7 +53,7 @@ def grid(plan: Plan, root: Path) -> list[Job]:
     if not plan.has_grid:
         return []
     return [
-        make_job(plan, root, label, replays, seed, plan.grid_steps, rate)
+        make_job(plan, root, label, replays, seed, plan.grid_steps, rate, plan.held[0])
         for label, entry in plan.agents.items()
         if entry.has_rate
         for replays in sorted({plan.tuned_at(label, r) for r in plan.replays_of(label)})
@@ -74,8 +87,11 @@ def pick(jobs: Sequence[Job], summaries: Sequence[dict[str, Any]]) -> dict[tuple
 def reported(plan: Plan, root: Path, rates: Rates) -> list[Job]:
     """Return the runs that are reported; a label without a rate keeps its own."""
     return [
-        make_job(plan, root, label, replays, seed, plan.steps, rates.get((label, plan.tuned_at(label, replays))))
+        make_job(
+            plan, root, label, replays, seed, plan.steps, rates.get((label, plan.tuned_at(label, replays))), capacity
+        )
         for seed in plan.seeds  # the outer loop, so that what is cut short holds whole seeds
         for label in plan.agents
         for replays in plan.replays_of(label)
+        for capacity in plan.held
     ]

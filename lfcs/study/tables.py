@@ -26,12 +26,12 @@ def cell(scores: np.ndarray) -> str:
     return f"{float(iqm(scores)):.3g} [{low:.3g}, {high:.3g}]"
 
 
-def by_replays(rows: Rows, fill: Fill) -> list[str]:
-    """Return a table with a row per label and a column per number of replays."""
+def by_replays(rows: Rows, fill: Fill, axis: str = "R") -> list[str]:
+    """Return a table with a row per label and a column per number of replays, or what stands in its place."""
     found = finals(rows)
     columns = sorted({r for by_r in found.values() for r in by_r})
     body = [[label, *(fill(label, r) if r in by_r else "" for r in columns)] for label, by_r in found.items()]
-    return markdown(["agent", *(f"R = {r}" for r in columns)], body)
+    return markdown(["agent", *(f"{axis} = {r}" for r in columns)], body)
 
 
 def better(rows: Rows, baseline: str) -> Fill:
@@ -47,7 +47,7 @@ def better(rows: Rows, baseline: str) -> Fill:
     return fill
 
 
-def on_the_way(rows: Rows, key: str) -> list[str]:
+def on_the_way(rows: Rows, key: str, axis: str = "R") -> list[str]:
     """Return a table of the mean over seeds on the way, with a row per label and number of replays.
 
     The columns are the evaluations of the first label; others are interpolated between theirs, and have no entry
@@ -60,20 +60,20 @@ def on_the_way(rows: Rows, key: str) -> list[str]:
         at, curves = curves_of(rows, label, r, key)
         means = np.interp(steps, at, curves.mean(axis=0), left=np.nan)
         body.append([label, str(r), *("" if np.isnan(mean) else f"{mean:.3g}" for mean in means)])
-    return markdown(["agent", "R", *(f"{step:,.0f}" for step in steps)], body)
+    return markdown(["agent", axis, *(f"{step:,.0f}" for step in steps)], body)
 
 
-def steadiness(rows: Rows) -> list[str]:
+def steadiness(rows: Rows, axis: str = "R") -> list[str]:
     """Return how far the new policy is from the reference in the last pass; medians over windows and seeds."""
     body = [
         [label, str(r), *(f"{median(runs, key):.2g}" for key in ("kl", "ess", "entropy"))]
         for (label, r), runs in last_rows(rows).items()
         if all(row.kl is not None for row in runs)
     ]
-    return markdown(["agent", "R", "KL(reference, new), nats", "effective sample size", "entropy, nats"], body)
+    return markdown(["agent", axis, "KL(reference, new), nats", "effective sample size", "entropy, nats"], body)
 
 
-def costs(rows: Rows) -> list[str]:
+def costs(rows: Rows, axis: str = "R") -> list[str]:
     """Return what a run cost each agent: time per environment step, updates, and the return it ended with."""
     body = []
     for (label, r), runs in last_rows(rows).items():
@@ -81,7 +81,7 @@ def costs(rows: Rows) -> list[str]:
         score = float(iqm(np.array([row.sampled_return for row in runs])))
         each = f"{spent / score:.3g}" if score > 0 else ""
         body.append([label, str(r), f"{spent:.0f}", f"{runs[0].weight_updates:,}", f"{score:.3g}", each])
-    header = ["agent", "R", "us per environment step", "weight updates", "final return"]
+    header = ["agent", axis, "us per environment step", "weight updates", "final return"]
     return markdown([*header, "us per step and point of return"], body)
 
 
