@@ -106,7 +106,10 @@ class RuleConfig:
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0, search="0.8..0.98")
     lam_critic: float = setting(0.0, "that of the critic's targets where it is larger", low=0.0, high=1.0)
     reward_scale: float = setting(
-        1.0, "what rewards are multiplied by before learning from them", low=1e-9, search="0.01..1:log"
+        1.0,
+        "what rewards are multiplied by before learning from them; 0: whatever keeps values within about 10",
+        low=0.0,
+        search="0.01..1:log",
     )
     normalise: bool = setting(True, "normalise advantages over the window to mean 0 and standard deviation 1")
     lr_readout: float = setting(5e-3, "Adam's learning rate of the readout weights", low=0.0, search="1e-3..3e-2:log")

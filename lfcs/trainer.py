@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -228,9 +227,7 @@ class Trainer:
         remaining = -(-(self.config.steps - self.env_steps) // self.rollout.batch)
         traj = self.rollout.collect(min(rule.window, remaining), self._look("training"))
         left = max(0.0, 1.0 - self.env_steps / self.config.steps)
-        if rule.reward_scale != 1.0:
-            traj = dataclasses.replace(traj, reward=traj.reward * rule.reward_scale)
-        record = self.learner.learn(traj, left)
+        record = self.learner.learn(self.learner.update.scaled(traj), left)
         metrics = self.learner.update.metrics(record)
         self.learner.update.adapt(metrics)
         if not math.isfinite(metrics["train/grad_norm"]):

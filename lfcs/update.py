@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +87,7 @@ class Update:
         self.ticks = network.config.ticks
         self.weights = [network.hidden, network.readout, network.path]
         self.optimiser, self.pace = Adam(self.weights, self._blocks()), 1.0
+        self.reward_scale = rule.reward_scale or 1.0
         like, neurons = network.hidden, network.config.neurons
         self.firing_rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
@@ -123,6 +125,19 @@ class Update:
                 self.pace /= 1.1
             elif far < 0.5 * self.rule.distance:
                 self.pace = min(1.0, self.pace * 1.1)
+
+    def scaled(self, traj: Trajectory) -> Trajectory:
+        """Return a window with the rewards that are learned from, c r.
+
+        With ``rule.reward_scale`` = 0, c is the smallest so far of 1 and 10 (1 - γ)/mean|r|, with which the value of a
+        lasting reward of the window's mean size is 10. It only falls, so that no value ever seems to grow by it.
+        """
+        if not self.rule.reward_scale:
+            size = float(traj.reward.abs().mean()) / max(1.0 - self.rule.gamma, 1e-3)
+            self.reward_scale = min(self.reward_scale, 10.0 / max(size, 1e-9))
+        if self.reward_scale == 1.0:
+            return traj
+        return dataclasses.replace(traj, reward=traj.reward * self.reward_scale)
 
     def credit(self, traj: Trajectory, view: View) -> Credit:
         """Return advantages and the critic's targets."""
@@ -262,6 +277,7 @@ class Update:
             "firing_rate": self.firing_rate,
             "random_feedback": self.random_feedback,
             "pace": self.pace,
+            "reward_scale": self.reward_scale,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -269,4 +285,4 @@ class Update:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.firing_rate, self.random_feedback = saved["firing_rate"].clone(), saved["random_feedback"]
-        self.pace = saved["pace"]
+        self.pace, self.reward_scale = saved["pace"], saved["reward_scale"]
