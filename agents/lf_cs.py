@@ -49,7 +49,7 @@ class LfCs(Agent):
         """What lf-cs reads beside the settings of all rules."""
 
         eps: float = setting(
-            0.2, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6, search="0.1..0.4:log"
+            0.4, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6, search="0.1..0.4:log"
         )
         mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
         pull: float = setting(0.0, "restoring force on a ratio where the mask is closed", low=0.0)

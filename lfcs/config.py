@@ -53,7 +53,7 @@ class NetworkConfig:
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
     memory: bool = setting(True, "whether state goes from step to step; false: the control, at rest before each")
-    critic_path: bool = setting(False, "the critic also hears the encoded input, through plastic weights of its own")
+    critic_path: bool = setting(True, "the critic also hears the encoded input, through plastic weights of its own")
     adaptation: float = setting(0.2, "alif: what a spike adds to the neuron's threshold", low=0.0)
     tau_a: float = setting(50.0, "alif: time constant in ticks of the threshold's return", low=0.1)
 
@@ -97,7 +97,7 @@ class RuleConfig:
     window: int = setting(64, "steps of experience collected before learning from it", low=1)
     form: str = setting("window", "credit: over a window at hand, or online by traces", choices=("window", "online"))
     tau_f: int = setting(
-        4, "steps between updates of the new policy (fast time scale), at most window", low=1, search="2,4,8,16"
+        8, "steps between updates of the new policy (fast time scale), at most window", low=1, search="2,4,8,16"
     )
     tau_s: int = setting(64, "steps between copies of the new policy into the reference (a multiple of window)", low=1)
     replays: int = setting(4, "passes R over the window", low=1, search="1..16:log")
@@ -106,7 +106,7 @@ class RuleConfig:
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0, search="0.8..0.98")
     lam_critic: float = setting(0.0, "that of the critic's targets where it is larger", low=0.0, high=1.0)
     reward_scale: float = setting(
-        1.0,
+        0.0,
         "what rewards are multiplied by before learning from them; 0: whatever keeps values within about 10",
         low=0.0,
         search="0.01..1:log",
@@ -122,7 +122,7 @@ class RuleConfig:
     lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
     max_grad_norm: float = setting(0.5, "norm to which a gradient is clipped", low=1e-9)
     clip: str = setting(
-        "together",
+        "apart",
         "what is clipped by one norm: hidden and readout weights, or each of hidden, policy and critic for itself; the "
         "critic's path from the input is never clipped with the others of together",
         choices=("together", "apart"),
@@ -137,7 +137,7 @@ class RuleConfig:
         0.1, "the critic's share in the hidden learning signal", low=0.0, search="0.03..1:log"
     )
     homeostasis: float = setting(
-        1.0, "strength of firing-rate homeostasis (0 switches it off)", low=0.0, search="0.03..3:log"
+        0.3, "strength of firing-rate homeostasis (0 switches it off)", low=0.0, search="0.03..3:log"
     )
     target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
     rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
@@ -145,7 +145,7 @@ class RuleConfig:
         0.0, "total variation to the reference that learning rates are adapted to hold, 0 for none", low=0.0, high=1.0
     )
     average: int = setting(
-        0,
+        10,
         "the final policy is a running mean of the weights over so many copies into the reference; 0: the last",
         low=0,
     )
@@ -186,7 +186,7 @@ class EncoderConfig:
 class TrainConfig:
     """The loop."""
 
-    num_envs: int = setting(16, "environments stepped side by side", low=1)
+    num_envs: int = setting(8, "environments stepped side by side", low=1)
     env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
     env_kind: str = setting(
         "auto",

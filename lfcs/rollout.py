@@ -180,9 +180,9 @@ class Rollout:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore; raises UserError if the environments did not come back to the same observation."""
-        self.env_steps = saved["env_steps"] - self.batch * len(saved["actions"])
-        self.refresh(saved["seed"])
         _, first = next(named("", saved["actions"]))
+        self.env_steps = saved["env_steps"] - self.batch * len(first)
+        self.refresh(saved["seed"])
         for t in range(len(first)):
             self._step_envs(mapped(lambda by_step, t=t: by_step[t], saved["actions"]))
             self._close_episodes(self.begun)

@@ -87,7 +87,7 @@ class Update:
         self.ticks = network.config.ticks
         self.weights = [network.hidden, network.readout, network.path]
         self.optimiser, self.pace = Adam(self.weights, self._blocks()), 1.0
-        self.reward_scale = rule.reward_scale or 1.0
+        self.reward_scale, self.rewarded = rule.reward_scale or 1.0, (0.0, 0)  # Σ|r| and of how many steps
         like, neurons = network.hidden, network.config.neurons
         self.firing_rate = torch.full((neurons,), rule.target_rate, dtype=like.dtype, device=like.device)
         feedback = torch.empty(head.size + 1, neurons, dtype=like.dtype)
@@ -129,12 +129,14 @@ class Update:
     def scaled(self, traj: Trajectory) -> Trajectory:
         """Return a window with the rewards that are learned from, c r.
 
-        With ``rule.reward_scale`` = 0, c is the smallest so far of 1 and 10 (1 - γ)/mean|r|, with which the value of a
-        lasting reward of the window's mean size is 10. It only falls, so that no value ever seems to grow by it.
+        With ``rule.reward_scale`` = 0, c is the smallest so far of 1 and 10 (1 - γ)/mean|r|, the mean over the whole
+        run, with which the value of a lasting reward of mean size is 10. It only falls.
         """
         if not self.rule.reward_scale:
-            size = float(traj.reward.abs().mean()) / max(1.0 - self.rule.gamma, 1e-3)
-            self.reward_scale = min(self.reward_scale, 10.0 / max(size, 1e-9))
+            total, count = self.rewarded
+            total, count = total + float(traj.reward.abs().sum()), count + traj.reward.numel()
+            self.rewarded, horizon = (total, count), 1.0 / max(1.0 - self.rule.gamma, 1e-3)
+            self.reward_scale = min(self.reward_scale, 10.0 / max(horizon * total / count, 1e-9))
         if self.reward_scale == 1.0:
             return traj
         return dataclasses.replace(traj, reward=traj.reward * self.reward_scale)
@@ -277,7 +279,7 @@ class Update:
             "firing_rate": self.firing_rate,
             "random_feedback": self.random_feedback,
             "pace": self.pace,
-            "reward_scale": self.reward_scale,
+            "reward_scale": [self.reward_scale, *self.rewarded],
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -285,4 +287,5 @@ class Update:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.firing_rate, self.random_feedback = saved["firing_rate"].clone(), saved["random_feedback"]
-        self.pace, self.reward_scale = saved["pace"], saved["reward_scale"]
+        self.pace, (self.reward_scale, *rewarded) = saved["pace"], saved["reward_scale"]
+        self.rewarded = rewarded[0], rewarded[1]

@@ -132,4 +132,6 @@ def test_the_scripts_can_be_started(script, argv, tmp_path):
 
 def test_a_study_does_not_know_the_command_line():
     for path in Path(seeds.__file__).parent.glob("*.py"):
-        assert not re.search(r"lfcs\.cli|import cli", path.read_text()), path
+        assert not re.search(r"^\s*(from lfcs\.cli|import lfcs\.cli|from lfcs import .*cli)", path.read_text(), re.M), (
+            path
+        )

@@ -66,7 +66,7 @@ def test_a_gradient_is_the_sum_of_those_of_single_steps(double, engine_type, tic
 
 @pytest.mark.parametrize("ticks", [1, 2])
 def test_the_compiled_learner_equals_its_definition(double, ticks):
-    hold_to_the_witness(Pair("lf-cs", ticks, memory=False))
+    hold_to_the_witness(Pair("lf-cs", ticks, network={"memory": False}))
 
 
 @pytest.mark.parametrize("settings", [{}, {"network__ticks": 2, "rule__tail": 0}])
@@ -109,4 +109,4 @@ def test_the_online_form_keeps_its_traces():
     trainer = trainer_of("toys:Guess-v0", **given)
     for _ in range(3):
         trainer.window()
-    assert all(trace.abs().max() > 0 for trace in trainer.learner.traces)
+    assert all(trace.abs().max() > 0 for trace in trainer.learner.traces[:2])
