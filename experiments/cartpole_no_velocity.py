@@ -1,28 +1,39 @@
-"""CartPoleNoVelocity-v0: CartPole of which only positions are seen. Tried on seeds 0 and 1."""
+"""CartPoleNoVelocity-v0: CartPole of which only positions are seen."""
 
 SETTINGS = {
     "name": "cartpole_no_velocity",
     "env": "CartPoleNoVelocity-v0",
     "agent": "lf-cs",
     "steps": 100_000,
+    "minutes": 0.2,
+    "tuned_on": "610..639",
     "settings": {
         "network.neurons": 256,
-        "network.tau_m": 2.0,
-        "network.tau_out": 1.0,
+        "network.tau_m": 3.0,
+        "network.tau_out": 2.0,
+        "network.critic_path": False,
         "encoder.kind": "population",
         "encoder.cells": 15,
+        "train.num_envs": 8,
         "rule.window": 64,
-        "rule.tau_f": 4,
+        "rule.tau_f": 8,
         "rule.tau_s": 64,
         "rule.replays": 4,
         "rule.gamma": 0.99,
         "rule.lam": 0.95,
         "rule.lr_readout": 0.005,
         "rule.lr_hidden": 0.0002,
+        "rule.clip": "apart",
+        "rule.average": 10,
+        "rule.reward_scale": 1.0,
         "rule.entropy": 0.01,
         "rule.entropy_final": 1.0,
+        "rule.critic_share": 0.1,
+        "rule.homeostasis": 0.3,
     },
-    "agents": {},
+    "agents": {
+        "e-prop": {"rule.window": 4},
+    },
 }
 
 if __name__ == "__main__":

@@ -1,25 +1,35 @@
-"""MemoryChain16-v0: repeat after 16 steps what was shown at the first. Tried on seeds 0 and 1."""
+"""MemoryChain16-v0: repeat after 16 steps what was shown at the first."""
 
 SETTINGS = {
     "name": "memory_chain",
     "env": "MemoryChain16-v0",
     "agent": "lf-cs",
-    "steps": 50_000,
+    "steps": 100_000,
+    "minutes": 0.2,
+    "tuned_on": "610..619",
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 20.0,
         "network.tau_out": 2.0,
+        "network.critic_path": True,
         "encoder.kind": "identity",
+        "train.num_envs": 16,
         "rule.window": 64,
-        "rule.tau_f": 4,
+        "rule.tau_f": 8,
         "rule.tau_s": 64,
         "rule.replays": 4,
         "rule.gamma": 0.99,
         "rule.lam": 0.95,
         "rule.lr_readout": 0.005,
         "rule.lr_hidden": 0.0002,
+        "rule.lr_path": 0.05,
+        "rule.clip": "apart",
+        "rule.average": 10,
+        "rule.reward_scale": 1.0,
         "rule.entropy": 0.01,
         "rule.entropy_final": 0.0,
+        "rule.critic_share": 0.1,
+        "rule.homeostasis": 0.3,
     },
     "agents": {},
 }

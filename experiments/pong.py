@@ -6,7 +6,7 @@ SETTINGS = {
     "agent": "lf-cs",
     "steps": 250_000,
     "minutes": 3,
-    "tuned_on": [100, 101, 102, 103, 104],
+    "tuned_on": "100..104",
     "settings": {
         "network.neurons": 512,
         "network.tau_m": 2.0,

@@ -15,7 +15,7 @@ from lfcs.study import standings
 from lfcs.study import standings_table as table
 from lfcs.study.standings_table import Standing
 
-TASK = TINY | {"tuned_on": [7], "minutes": 0.5}
+TASK = TINY | {"tuned_on": "7", "minutes": 0.5}
 
 
 def run_of(seed, greedy=5.0, to=100.0, task="tiny", agent="lf-cs"):

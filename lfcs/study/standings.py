@@ -56,7 +56,7 @@ def check_fresh(experiment: dict[str, Any], seeds: Sequence[int]) -> None:
     name = experiment["name"]
     if "tuned_on" not in experiment:
         raise UserError(f"experiment {name} does not say which seeds it was tuned on: add tuned_on to its SETTINGS")
-    if both := sorted(set(experiment["tuned_on"]) & set(seeds)):
+    if both := sorted(set(values.seeds("tuned_on", [experiment["tuned_on"]])) & set(seeds)):
         raise UserError(f"experiment {name} was tuned on {many.named([str(seed) for seed in both])}: report others")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lfcs.errors import UserError
+from lfcs.study import values
 from lfcs.study.figures import pyplot
 from lfcs.study.search import Search
 from lfcs.study.tables import markdown
@@ -81,6 +82,8 @@ def best_settings(search: Search, trial: Any) -> dict[str, Any]:
     for key, value in (search.given() | search.tuned(params)).items():
         own = other or key.startswith("agent.") or key in of_rule
         (of_rule if own else of_all)[key] = value
+    before = values.seeds("tuned_on", [old["tuned_on"]]) if "tuned_on" in old else []
+    new = [str(seed) for seed in search.seeds if seed not in before]
     agents = old.get("agents", {}) | ({search.agent: of_rule} if of_rule else {})
     return {
         "name": name_of(search),
@@ -88,7 +91,7 @@ def best_settings(search: Search, trial: Any) -> dict[str, Any]:
         "agent": old.get("agent", search.agent),
         "steps": search.steps,
         "minutes": round(max(0.1, float(np.median(trial.user_attrs[SECONDS])) / 60), 1),
-        "tuned_on": sorted({*old.get("tuned_on", ()), *search.seeds}),
+        "tuned_on": ",".join([*([old["tuned_on"]] if "tuned_on" in old else []), *new]),
         "settings": of_all,
         "agents": agents,
     }

@@ -1,0 +1,43 @@
+"""MountainCarContinuous-v0: the same hill, with a force that costs."""
+
+SETTINGS = {
+    "name": "mountain_car_continuous",
+    "env": "MountainCarContinuous-v0",
+    "agent": "lf-cs",
+    "steps": 50_000,
+    "minutes": 0.2,
+    "tuned_on": "600..619",
+    "settings": {
+        "network.neurons": 256,
+        "network.tau_m": 3.0,
+        "network.tau_out": 2.0,
+        "network.critic_path": True,
+        "encoder.kind": "population",
+        "encoder.cells": 15,
+        "train.num_envs": 8,
+        "rule.window": 64,
+        "rule.tau_f": 8,
+        "rule.tau_s": 64,
+        "rule.replays": 4,
+        "rule.gamma": 0.99,
+        "rule.lam": 0.95,
+        "rule.lr_readout": 0.005,
+        "rule.lr_hidden": 0.0002,
+        "rule.lr_path": 0.05,
+        "rule.clip": "apart",
+        "rule.average": 10,
+        "rule.reward_scale": 0.1,
+        "rule.entropy": 0.01,
+        "rule.entropy_final": 0.0,
+        "rule.critic_share": 0.1,
+        "rule.homeostasis": 0.3,
+    },
+    "agents": {
+        "e-prop": {"rule.window": 4},
+    },
+}
+
+if __name__ == "__main__":
+    from lfcs.cli import experiment_main
+
+    raise SystemExit(experiment_main(SETTINGS))
