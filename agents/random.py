@@ -10,6 +10,7 @@ class Random(NaiveReplay):
 
     name = "random"
     fixed = {
-        "network.readout_gain": 0.0, "rule.lr_readout": 0.0, "rule.lr_hidden": 0.0, "rule.replays": 1,
+        "network.readout_gain": 0.0, "rule.lr_readout": 0.0, "rule.lr_hidden": 0.0, "rule.lr_path": 0.0,
+        "rule.replays": 1,
         "rule.tau_f": "rule.window", "rule.tau_s": "rule.window",
     }  # fmt: skip

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from threading import Lock
 from typing import Any
+
+ONE_AT_A_TIME = Lock()  # runs may begin in several threads, which the parser of Python 3.11 does not bear
 
 
 def literals(name: str) -> dict[str, dict[str, Any]]:
     """Return every literal called ``name`` at the top of a file here, by the file's name; nothing is executed."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        with ONE_AT_A_TIME:
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+        for node in body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
                 found[path.stem] = ast.literal_eval(node.value)
     return found

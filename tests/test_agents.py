@@ -22,7 +22,9 @@ from lfcs.engines import BpttEngine
 from lfcs.heads import ActionValueHead, CategoricalHead
 
 RULE = RuleConfig()
-OWN = {"acer": {"truncation": 2.0}, "v-trace": {"rho_bar": 1.5}}
+OWN = {"acer": {"truncation": 2.0}, "v-trace": {"rho_bar": 1.5}} | {
+    name: {"eps": 0.2} for name in ("lf-cs", "bptt-ppo")
+}
 RHO, ADVANTAGE = [0.5, 1.0, 1.19, 1.3, 3.0, 0.5, 3.0], [1.0, -2.0, 1.0, 1.0, 2.0, -1.0, -1.0]
 BY_HAND = {
     "e-prop": [1.0, -2.0, 1.0, 1.0, 2.0, -1.0, -1.0],
@@ -44,7 +46,7 @@ def test_weights_by_hand(name):
 
 
 def test_the_two_sided_mask_by_hand():
-    agent = LfCs(RULE, LfCs.Options(mask="two-sided"))
+    agent = LfCs(RULE, LfCs.Options(eps=0.2, mask="two-sided"))
     got = agent.weight(torch.tensor(RHO), torch.tensor(ADVANTAGE))
     assert_close(got, torch.tensor([0.0, -2.0, 1.19, 0.0, 0.0, 0.0, 0.0]))
 
@@ -52,9 +54,9 @@ def test_the_two_sided_mask_by_hand():
 def test_a_closed_mask_can_pull_the_ratio_back():
     """With pull 2: at ρ = 1.3 the weight is -2 · 0.3 · 1.3, at ρ = 0.5 it is 2 · 0.5 · 0.5; within the band nothing."""
     rho, advantage = torch.tensor([1.1, 1.3, 0.5]), torch.tensor([1.0, 1.0, 1.0])
-    got = LfCs(RULE, LfCs.Options(mask="two-sided", pull=2.0)).weight(rho, advantage)
+    got = LfCs(RULE, LfCs.Options(eps=0.2, mask="two-sided", pull=2.0)).weight(rho, advantage)
     assert_close(got, torch.tensor([1.1, -0.78, 0.5]))
-    got = LfCs(RULE, LfCs.Options(mask="sided", pull=2.0)).weight(rho, advantage)
+    got = LfCs(RULE, LfCs.Options(eps=0.2, mask="sided", pull=2.0)).weight(rho, advantage)
     assert_close(got, torch.tensor([1.1, -0.78, 0.5]))  # at ρ = 0.5 with A > 0 this mask is open: ρ A
     free = torch.tensor([1.3], requires_grad=True)
     (slope,) = torch.autograd.grad(-2.0 * (free - 1.0) ** 2 / 2, free)

@@ -125,7 +125,7 @@ def test_the_recorder_keeps_what_the_network_did(tmp_path):
     assert len(recorder.episodes) == 2 and int(recorder.episodes[-1]["env_steps"]) == 1002
     episode = recorder.episodes[-1]
     assert {len(v) for k, v in episode.items() if k != "env_steps"} == {7}  # of 10
-    network = trainer.reference
+    network = trainer.final.network
     state = network.initial_state(1)
     for t in range(7):
         x = torch.from_numpy(episode["input"][t : t + 1])

@@ -12,6 +12,9 @@ from lfcs.learner import Learner
 from lfcs.run import make_trainer
 
 SMALL = {"train.env_workers": "0", "network.neurons": 16, "train.num_envs": 4, "rule.window": 12, "rule.tau_s": 12}
+# levers have tests of their own (test_levers.py)
+SMALL |= {"network.critic_path": False, "rule.clip": "together", "rule.average": 0, "rule.reward_scale": 1.0}
+SMALL |= {"rule.homeostasis": 1.0}
 
 
 def small_trainer(env="toys:Guess-v0", agent="lf-cs", steps=10**9, seed=0, engine="fused", device="cpu", **settings):
@@ -65,7 +68,8 @@ def test_the_ratio_is_exactly_one_before_the_first_update(ticks, neurons):
 
 @pytest.mark.parametrize("settings", [{"agent__mask": "two-sided"}, {"rule__feedback": "random"}, {"rule__tail": 0}])
 def test_each_option_changes_what_is_learned(settings):
-    plain, other = small_trainer(rule__lr_readout=0.02), small_trainer(rule__lr_readout=0.02, **settings)
+    given = {"rule__lr_readout": 0.02, "agent__eps": 0.1}
+    plain, other = small_trainer(**given), small_trainer(**given | settings)
     for _ in range(4):
         plain.window(), other.window()
     assert not torch.equal(plain.learner.update.network.recurrent, other.learner.update.network.recurrent)

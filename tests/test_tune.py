@@ -101,9 +101,9 @@ def test_values_near_a_range():
 
 def test_a_search_begins_at_the_settings_of_the_experiment():
     search, left_out = Search.make("cartpole", None, None, [500], "greedy", {}, [])
-    assert (search.env, search.agent, search.steps, left_out) == ("CartPole-v1", "lf-cs", 50_000, [])
+    assert (search.env, search.agent, search.steps, left_out) == ("CartPole-v1", "lf-cs", 20_000, [])
     start = search.start()
-    assert start["rule.lr_readout"] == 1e-2 and start["network.tau_m"] == 4.0 and start["agent.eps"] == 0.2
+    assert start["rule.lr_readout"] == 1e-2 and start["network.tau_m"] == 4.0 and start["agent.eps"] == 0.4
     config, tuned_ = search.config(start, 500), build_config("CartPole-v1", experiment=experiments.find("cartpole"))
     assert (config.rule, config.network, config.options) == (tuned_.rule, tuned_.network, tuned_.options)
     assert config.train.final_episodes == config.train.eval_episodes and config.train.eval_every == 4167

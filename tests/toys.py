@@ -125,6 +125,9 @@ class Written(Guess):
         super().__init__()
         self.action_space = gymnasium.spaces.Text(3)
 
+    def step(self, action):
+        return super().step(5)
+
 
 class Wanted(gymnasium.Env):
     """Ten steps, one of three lights is on: the reward is minus the cost(light, action). Checks its actions."""
