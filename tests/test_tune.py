@@ -106,7 +106,7 @@ def test_a_search_begins_at_the_settings_of_the_experiment():
     assert start["rule.lr_readout"] == 1e-2 and start["network.tau_m"] == 4.0 and start["agent.eps"] == 0.4
     config, tuned_ = search.config(start, 500), build_config("CartPole-v1", experiment=experiments.find("cartpole"))
     assert (config.rule, config.network, config.options) == (tuned_.rule, tuned_.network, tuned_.options)
-    assert config.train.final_episodes == config.train.eval_episodes and config.train.eval_every == 4167
+    assert config.train.final_episodes == config.train.eval_episodes and config.train.eval_every == 1667
     assert not search.outside()
     narrow = Search.make("cartpole", None, None, [500], "greedy", {}, ["rule.lr_readout=1e-3..2e-3"])[0]
     assert narrow.outside() == ["rule.lr_readout=0.01"] and narrow.start() == {"rule.lr_readout": 2e-3}
