@@ -10,7 +10,7 @@ SETTINGS = {
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 3.0,
-        "network.tau_out": 2.0,
+        "network.tau_out": 1.0,
         "network.critic_path": False,
         "encoder.kind": "population",
         "encoder.cells": 15,
