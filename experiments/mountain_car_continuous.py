@@ -6,7 +6,7 @@ SETTINGS = {
     "agent": "lf-cs",
     "steps": 50_000,
     "minutes": 0.2,
-    "tuned_on": "600..619",
+    "tuned_on": "600..639",
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 3.0,
@@ -31,6 +31,7 @@ SETTINGS = {
         "rule.entropy_final": 0.0,
         "rule.critic_share": 0.1,
         "rule.homeostasis": 0.3,
+        "rule.normalise": False,
     },
     "agents": {
         "e-prop": {"rule.window": 4},
