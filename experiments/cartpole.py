@@ -15,7 +15,7 @@ SETTINGS = {
         "encoder.kind": "population",
         "encoder.cells": 15,
         "train.num_envs": 4,
-        "train.eval_every": 2500,
+        "train.eval_every": 5000,
         "rule.window": 64,
         "rule.tau_f": 8,
         "rule.tau_s": 64,
