@@ -27,7 +27,7 @@ SETTINGS = {
         "rule.clip": "apart",
         "rule.average": 10,
         "rule.reward_scale": 0.1,
-        "rule.entropy": 0.01,
+        "rule.entropy": 0.03,
         "rule.entropy_final": 0.0,
         "rule.critic_share": 0.1,
         "rule.homeostasis": 0.3,
