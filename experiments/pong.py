@@ -1,17 +1,17 @@
-"""pong-100: the first 100 decisions of Pong, from RAM."""
+"""pong-100: the first 100 decisions of Pong, from RAM. The settings of Figure 1, without the levers."""
 
 SETTINGS = {
     "name": "pong",
     "env": "Pong100-v0",
     "agent": "lf-cs",
     "steps": 250_000,
-    "minutes": 4,
-    "tuned_on": "100..104,600..601",
+    "minutes": 3,
+    "tuned_on": "100..104",
     "settings": {
         "network.neurons": 512,
         "network.tau_m": 2.0,
         "network.tau_out": 2.0,
-        "network.critic_path": True,
+        "network.critic_path": False,
         "encoder.kind": "population",
         "encoder.cells": 20,
         "train.num_envs": 20,
@@ -25,9 +25,8 @@ SETTINGS = {
         "rule.lam": 0.97,
         "rule.lr_readout": 0.002,
         "rule.lr_hidden": 0.0002,
-        "rule.lr_path": 0.02,
         "rule.clip": "together",
-        "rule.average": 10,
+        "rule.average": 0,
         "rule.reward_scale": 1.0,
         "rule.entropy": 0.01,
         "rule.entropy_final": 0.0,
@@ -35,6 +34,8 @@ SETTINGS = {
         "rule.homeostasis": 0.1,
     },
     "agents": {
+        "lf-cs": {"agent.eps": 0.2},
+        "bptt-ppo": {"agent.eps": 0.2},
         "e-prop": {"rule.lr_readout": 1e-2, "rule.lr_hidden": 1e-3},
     },
 }
