@@ -54,4 +54,26 @@ PUBLISHED = {
         "threshold": 300.0,
         "other": {"score": 330.0, "steps": "500,000", "of": "TQC", "source": "rl-zoo's benchmark.md, one run"},
     },
+    "CartPoleNoVelocity-v0": {
+        "threshold": 475.0,
+        "other": {
+            "score": 500.0,
+            "steps": "100,000",
+            "of": "recurrent PPO",
+            "source": "rl-zoo's benchmark.md, one run",
+        },
+    },
+    "CueAccumulation-v0": {
+        "threshold": 0.8,
+        "spiking": {
+            "score": 0.86,
+            "steps": "6,400 to 16,000 supervised trials",
+            "of": "e-prop, under 7 % errors",
+            "source": "Bellec et al. 2020",
+        },
+    },
+    "LunarLanderContinuous-v3": {
+        "threshold": 200.0,
+        "other": {"score": 278.0, "steps": "500,000", "of": "TQC (on v2)", "source": "rl-zoo's benchmark.md, one run"},
+    },
 }
