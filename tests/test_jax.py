@@ -12,13 +12,16 @@ from lfcs import experiments
 from lfcs.configure import build_config
 from lfcs.run import make_trainer
 from lfcs.study import measure
+from lfcs.study.measure import PLAIN
 
 jax = pytest.importorskip("jax", reason="the extra 'peers-jax' is not installed")
 
 from lfcs.study.jax import cartpole, ppo, rule, updates  # noqa: E402
 from lfcs.study.jax.cartpole_rule import make_rule  # noqa: E402
 
-SMALL = {"train.env_workers": "0", "train.num_envs": 5, "network.neurons": 40, "network.input_gain": 4.0}
+SMALL = {"train.env_workers": "0", "train.num_envs": 5, "network.neurons": 40, "network.input_gain": 4.0} | {
+    key: value for key, value in PLAIN.items() if key != "train.num_envs"
+}
 EXACT = {"rtol": 0.0, "atol": 1e-8}
 
 

@@ -53,7 +53,7 @@ def test_runs_have_the_settings_of_experiment_agent_and_plan(tmp_path):
     rule = job.config.rule
     assert (job.config.seed, job.config.agent, rule.replays, rule.tau_f, rule.lr_readout) == (7, "lf-cs", 2, 16, 0.02)
     assert rule.lr_hidden == pytest.approx(0.02 * 1e-4 / 1e-2)  # its share in the experiment's settings
-    assert job.config.network.neurons == 8 and rule.gamma == 0.98  # the plan's, and the experiment's
+    assert job.config.network.neurons == 8 and rule.critic_share == 0.1 and rule.average == 10  # the plan's
 
 
 def test_without_rates_every_agent_has_its_own_and_there_is_no_grid(tmp_path):

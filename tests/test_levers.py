@@ -98,9 +98,9 @@ def test_the_final_policy_is_the_mean_of_those_that_acted():
         for n in range(5):
             assert_close(mean[n][name], expected[n])
     assert trainer.final.encoder is trainer.policy.encoder
-    returns, _ = trainer.play(4, seed=1, greedy=False)
+    returns, _ = trainer.play(40, seed=1, greedy=False)
     trainer.final.network.readout.zero_()
-    assert (trainer.play(4, seed=1, greedy=False)[0] != returns).any()  # it is what is evaluated
+    assert (trainer.play(40, seed=1, greedy=False)[0] != returns).any()  # it is what is evaluated
 
 
 def test_a_run_with_a_mean_goes_on_where_it_was_kept():

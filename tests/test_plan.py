@@ -6,16 +6,17 @@ import json
 
 import pytest
 
-from lfcs import cli
+from lfcs import cli, experiments
 from lfcs.agents import NaiveReplay
 from lfcs.config import Config
+from lfcs.configure import build_config
 from lfcs.errors import UserError
 from lfcs.study.plan import Entry, Plan
 from lfcs.study.sources import builtin, command_line, load
 
 CARTPOLE = {
-    "env": "CartPole-v1", "experiment": "cartpole", "steps": 50_000, "replays": (1, 2, 4, 8, 16, 32), "capacities": (),
-    "seeds": tuple(range(10, 20)), "grid_seeds": (201, 202, 203), "grid_replays": (4,), "grid_steps": 50_000,
+    "env": "CartPole-v1", "experiment": "cartpole", "steps": 20_000, "replays": (1, 2, 4, 8, 16, 32), "capacities": (),
+    "seeds": tuple(range(10, 20)), "grid_seeds": (201, 202, 203), "grid_replays": (4,), "grid_steps": 20_000,
     "rates": (1e-3, 3e-3, 1e-2, 3e-2), "settings": {}, "peers": ("PPO", "RecurrentPPO"), "note": "",
     "baseline": "lf-cs",
     "agents": {name: Entry(name) for name in ("lf-cs", "naive-replay", "importance", "acer", "v-trace")}
@@ -82,6 +83,7 @@ BUILTIN = {
         },
     },
 }  # fmt: skip
+LEVERS = ("cartpole-levers", "acrobot-levers", "mountain-car-levers")
 
 
 class Once(NaiveReplay):
@@ -103,7 +105,16 @@ def test_a_built_in_plan_asks_for_what_it_should(name):
 
 
 def test_every_built_in_plan_is_known_here():
-    assert set(builtin()) == set(BUILTIN)
+    assert set(builtin()) == {*BUILTIN, *LEVERS}
+
+
+@pytest.mark.parametrize("name", LEVERS)
+def test_every_row_of_the_levers_differs_from_what_is_tuned_in_what_it_says(name):
+    plan = load(name)
+    tuned = build_config(plan.env, experiment=experiments.find(plan.experiment))
+    for label, entry in plan.agents.items():
+        changed = build_config(plan.env, overrides=entry.settings, experiment=experiments.find(plan.experiment))
+        assert (changed == tuned) == (label == "lf-cs"), label
 
 
 def test_a_plan_needs_only_what_differs_from_the_defaults():

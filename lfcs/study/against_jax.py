@@ -18,7 +18,7 @@ from lfcs.config import Config
 from lfcs.configure import build_config
 from lfcs.run import make_trainer
 from lfcs.study import jax as peers_jax
-from lfcs.study.measure import compare, learner_of, policy_of, seconds, window_of
+from lfcs.study.measure import PLAIN, compare, learner_of, policy_of, seconds, window_of
 
 if TYPE_CHECKING:
     from lfcs.study.jax.program import Program
@@ -77,7 +77,7 @@ def sections(quick: bool, repeats: int) -> Iterator[tuple[str, Rows]]:
         print(f"\n{MISSING}")
         return
     peers_jax.set_threads(torch.get_num_threads())
-    alone: dict[str, Any] = {"train.env_workers": "0"}
+    alone: dict[str, Any] = PLAIN | {"train.env_workers": "0"}
     script = build_config(ENV, steps=10**9, overrides=alone, experiment=experiments.find(ENV))
     plain = build_config(ENV, steps=10**9, overrides=alone | {"network.neurons": 16 if quick else 128})
     rows = {f"JAX lf-cs, N={plain.network.neurons}": beside(plain, makers(plain)["JAX lf-cs"](0), repeats)}

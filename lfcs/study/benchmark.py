@@ -26,6 +26,7 @@ from lfcs.configure import build_config
 from lfcs.run import make_trainer
 from lfcs.study import against_jax
 from lfcs.study.measure import (
+    PLAIN,
     growth,
     high_water,
     in_fresh_process,
@@ -198,7 +199,7 @@ def of_learning(quick: bool, repeats: int) -> Sections:
     tuned: dict[str, Any] = (experiments.find("Pong100-v0") or {})["settings"]
     some, both = ["PPO"] if quick else list(PPOS), [] if quick else list(PPOS)
     for env, windows, settings, of_peers in (
-        ("CartPole-v1", 1 if quick else 8, {"network.neurons": 32 if quick else 128}, some),
+        ("CartPole-v1", 1 if quick else 8, PLAIN | {"network.neurons": 32 if quick else 128}, some),
         ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 1}, both),
         ("Pong100-v0", 1 if quick else 2, pong | {"rule.tau_f": 8}, []),
         *([] if quick else [("Pong100-v0", 1, tuned | {"train.threads": n}, []) for n in (1, 2)]),
@@ -218,7 +219,7 @@ def of_commands(quick: bool, repeats: int) -> Sections:
     """Yield the seconds of a whole command, and the share of the necessary work in a step."""
     small = ("--steps", "1024", "--set", "network.neurons=16", "train.final_episodes=2") if quick else ()
     yield "lfcs train cartpole, caches warm: seconds", {"whole": whole_command(1 if quick else repeats, *small)}
-    sizes: dict[str, Any] = {"network.neurons": 16 if quick else 128}
+    sizes: dict[str, Any] = PLAIN | {"network.neurons": 16 if quick else 128}
     rows = {f"CartPole-v1, N={sizes['network.neurons']}": share_of_work("CartPole-v1", sizes, False, repeats)}
     if not quick:
         rows["CartPole-v1, tuned"] = share_of_work("CartPole-v1", {}, True, repeats)

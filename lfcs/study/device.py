@@ -32,7 +32,7 @@ def learning(device: str, envs: int, neurons: int, window: int, repeats: int, th
     """Return environment steps per second of whole learning, the shares of acting and learning, and MiB of a GPU."""
     settings = {
         "train.env_kind": "device", "train.num_envs": envs, "train.threads": threads, "network.neurons": neurons,
-        "rule.window": window, "rule.tau_s": window,
+        "rule.window": window, "rule.tau_s": window, "rule.tau_f": 4,
     }  # fmt: skip
     config = build_config(ENV, steps=10**12, device=device, overrides=settings)
     if device == "cuda":

@@ -27,6 +27,11 @@ from lfcs.trajectory import Trajectory
 from lfcs.update import Update
 
 INPUTS, ACTIONS = 80, 3
+# the rule without its levers, which is what the JAX program is, at the sizes of the published tables
+PLAIN: dict[str, Any] = {
+    "network.critic_path": False, "rule.clip": "together", "rule.average": 0, "rule.reward_scale": 1.0,
+    "rule.tau_f": 4, "train.num_envs": 16,
+}  # fmt: skip
 DRIVE = 0.45  # inputs uniform in [0, DRIVE] make an untrained network fire at about 0.1 spikes per tick
 
 

@@ -28,6 +28,7 @@ from lfcs.run import make_trainer
 from lfcs.study import jax as peers_jax
 from lfcs.study.against_jax import ENV, MISSING, makers
 from lfcs.study.benchmark import table
+from lfcs.study.measure import PLAIN
 from lfcs.trainer import stream_seed
 
 SCORE, EPISODES, EVERY = 475.0, 20, 2048
@@ -91,7 +92,10 @@ def contestants(seed: int) -> dict[str, tuple[Callable[[], Learns], int]]:
     config = build_config(ENV, steps=SPIKING_STEPS, seed=seed, overrides=alone, experiment=experiments.find(ENV))
     out: dict[str, tuple[Callable[[], Learns], int]] = {"ours": (lambda: Ours(config), SPIKING_STEPS)}
     if peers_jax.INSTALLED:
-        for name, make in makers(config).items():
+        plain = build_config(
+            ENV, steps=SPIKING_STEPS, seed=seed, overrides=alone | PLAIN, experiment=experiments.find(ENV)
+        )
+        for name, make in makers(plain).items():
             most = SPIKING_STEPS if name.endswith("lf-cs") else PPO_STEPS
             out[name] = partial(make, seed), most
     return out
