@@ -500,6 +500,18 @@ def test_sampled_actions_are_those_of_the_head(trained):
     assert greedy < 0.9 * numbers.size
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_returns_are_the_same_on_any_number_of_cores(monkeypatch, trained, greedy):
+    found = []
+    for number in (1, 2, 5):
+        monkeypatch.setattr(compiled_evaluation, "cores", lambda number=number: number)
+        found.append(compiled_evaluation.evaluate(trained, compiled_envs(), 45, 3, greedy))
+    for returns, lengths in found[1:]:
+        np.testing.assert_array_equal(returns, found[0][0])
+        np.testing.assert_array_equal(lengths, found[0][1])
+    assert len(set(found[0][1])) > 5 or greedy
+
+
 def test_evaluating_changes_nothing_of_the_policy(trained):
     before = copy.deepcopy(trained.state_dict()), trained.generator.get_state()
     for greedy in (True, False):

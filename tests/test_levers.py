@@ -153,3 +153,23 @@ def test_the_pace_holds_the_distance_to_the_reference():
     slow.learner.update.pace = 0.5
     slow.window()
     assert slow.learner.update.pace == pytest.approx(0.55)
+
+
+def test_rewards_are_scaled_by_their_size_where_no_scale_is_given():
+    """c = min(1, 10 (1 - γ)/mean|r|) over the run; it falls and never rises, and goes on from a checkpoint."""
+    trainer = small_trainer(rule__reward_scale=0.0, rule__gamma=0.99)
+    update, like = trainer.learner.update, trainer.rollout.collect(12)
+
+    def scale(size):
+        reward = torch.full_like(like.reward, -size)
+        scaled = update.scaled(dataclasses.replace(like, reward=reward)).reward
+        assert_close(scaled, update.reward_scale * reward)
+        return update.reward_scale
+
+    assert scale(0.05) == 1.0  # values of at most 5
+    assert scale(1.95) == pytest.approx(0.1)  # 1 on average, for 100 steps
+    assert scale(0.0) == pytest.approx(0.1)
+    other = small_trainer(rule__reward_scale=0.0, rule__gamma=0.99).learner.update
+    other.load_state_dict(copy.deepcopy(update.state_dict()))
+    assert (other.reward_scale, other.rewarded) == (update.reward_scale, update.rewarded)
+    assert scale(20.0) == pytest.approx(0.1 / 5.5)
