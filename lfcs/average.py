@@ -18,7 +18,7 @@ class Average:
     """w̄ ← w̄ + (w - w̄) / min(n, K) after the n-th copy w into the reference: the mean of the first K, then slower.
 
     ``policy`` has these weights, and all else in common with the one that acts.
-    Source: Polyak & Juditsky 1992; as a policy of its own Hilton, Cobbe & Schulman, arXiv:2110.00641, section 3.2.
+    Source: Polyak & Juditsky 1992; averaged policies in PPO: Hilton, Cobbe & Schulman, arXiv:2110.00641.
     """
 
     def __init__(self, acting: Policy, engine: Callable[[SpikingNetwork], Engine], span: int) -> None:

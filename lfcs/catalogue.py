@@ -29,7 +29,7 @@ def tasks() -> Rows:
 def environments() -> Rows:
     """Return the environments that come with lfcs; any other of gymnasium's works too."""
     rows = [(name, line) for name, line in envs.OURS.items()]
-    return [*rows, ("any gymnasium id", "with a Box of observations, or your package.module:Id")]
+    return [*rows, ("any gymnasium id", "whose observations and actions are numbers, or your package.module:Id")]
 
 
 def settings() -> Rows:

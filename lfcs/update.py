@@ -117,7 +117,7 @@ class Update:
 
         The rates of hidden and readout weights are multiplied by a pace, at most 1, which falls by a tenth where the
         variation is above ``rule.distance`` and rises by as much where it is below half of it.
-        Source: Queeney, Paschalidis & Cassandras, arXiv:2111.00072, section 5.2 (adaptive learning rate of GePPO).
+        Source: Queeney, Paschalidis & Cassandras, arXiv:2111.00072 (the adaptive learning rate of GePPO).
         """
         if self.rule.distance:
             far = metrics["train/total_variation"]
