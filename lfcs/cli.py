@@ -280,7 +280,7 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
 def _add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "comparison",
-        help="cartpole[-parts, -stale, -levers], pong[-one-rate, -parts, -stale], a JSON file, or the id of an environment",
+        help="cartpole[-parts, -stale, -levers], pong[-one-rate, -parts, -stale], a JSON file, or an environment",
     )
     parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
     parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
