@@ -123,6 +123,6 @@ class Agent(ABC):
         """
         return None
 
-    def measure(self, rho: Tensor) -> dict[str, Tensor]:
-        """Return what the rule itself tells of a pass, from its ratios [T, B]: a scalar for each of ``metrics``."""
+    def measure(self, rho: np.ndarray) -> dict[str, float]:
+        """Return what the rule itself tells of a pass, from its ratios [T, B]: a number for each of ``metrics``."""
         return {}

@@ -17,9 +17,10 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.engines import Engine, Steps
 from lfcs.engines.past import Past, slow_trace
+from lfcs.measured import Record, kl_estimate
 from lfcs.network import NetState
 from lfcs.trajectory import Replay, Trajectory, after
-from lfcs.update import Credit, Record, Update, View, kl_estimate
+from lfcs.update import Credit, Update, View
 
 
 class Learns(Protocol):

@@ -150,6 +150,17 @@ class SpikingNetwork(nn.Module):
         twin.load_state_dict(self.state_dict())
         return twin
 
+    @torch.no_grad()
+    def take(self, weights: SpikingNetwork) -> None:
+        """Copy the weights of another network of the same shape."""
+        for own, other in zip(self.packed, weights.packed, strict=True):
+            own.copy_(other)
+
+    @property
+    def packed(self) -> list[Tensor]:
+        """The tensors that hold all weights: hidden, readout and the critic's path."""
+        return [self.hidden, self.readout, self.path]
+
     def initial_state(self, batch: int) -> NetState:
         """Return the state at rest for ``batch`` environments."""
         n, fields = self.hidden.shape[1], len(self.neuron.fields)

@@ -160,8 +160,8 @@ class Rollout:
         """Return means over the last 100 episodes, or nothing before the first has ended."""
         if not self.episodes:
             return {}
-        means = np.mean(self.episodes, axis=0)
-        return dict(zip(METRICS, map(float, means), strict=True))
+        columns = zip(*self.episodes, strict=True)
+        return {name: sum(column) / len(column) for name, column in zip(METRICS, columns, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` needs to bring environments, neurons and generator back."""

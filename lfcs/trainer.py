@@ -234,7 +234,7 @@ class Trainer:
             raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
-            self.reference.load_state_dict(self.learner.update.network.state_dict())
+            self.reference.take(self.learner.update.network)
             self.since_sync = 0
             if self.average is not None:
                 self.average.follow()

@@ -8,23 +8,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lfcs import rules
+from lfcs import measured, rules
 from lfcs.agent import Agent, Sample
 from lfcs.config import RuleConfig
 from lfcs.engines import Engine, Steps
 from lfcs.engines.past import SlowTrace
 from lfcs.heads import Head
+from lfcs.measured import Record
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.optimiser import Adam, Block
 from lfcs.trajectory import Cuts, Trajectory
 
-METRICS = (
-    "train/approx_kl", "train/approx_kl_max", "train/ess", "train/entropy", "train/value_loss",
-    "train/explained_variance", "train/ratio_mean", "train/ratio_std", "train/ratio_p05", "train/ratio_p95",
-    "train/ratio_max", "train/total_variation", "train/grad_norm", "train/update_norm", "train/weight_norm",
-    "train/weight_updates", "train/learning_rate", "train/pace", "spikes/rate_mean", "spikes/dead_fraction",
-)  # fmt: skip
-SORTED = 2**24  # numbers that torch.quantile takes at most
+METRICS = *measured.METRICS, "train/weight_updates", "train/learning_rate", "train/pace"
 
 
 class View(NamedTuple):
@@ -44,31 +39,10 @@ class Credit(NamedTuple):
     scale: Tensor  # one unit of ``advantage`` in units of ``raw``
 
 
-class Record(NamedTuple):
-    """What a pass over a window saw, S updates: enough for all metrics, and nothing that waits for the device."""
-
-    value: Tensor  # [T, B]
-    rho: Tensor  # [T, B]
-    entropy: Tensor  # [T, B]
-    rate: Tensor  # [S, N] firing rates by chunk
-    norm: Tensor  # [S] of the gradients before clipping
-    change: Tensor  # norm of the change of the readout weights
-    target: Tensor  # [T, B] of the critic
-    largest: Tensor  # of KL(reference || new) over the passes
-
-
 def next_values(value: Tensor, bootstrap: Tensor, terminated: Tensor, ends: Tensor) -> Tensor:
     """V(s_{t+1}) [T, B]: 0 after a termination, ``bootstrap`` where an episode or the window ends, else V_{t+1}."""
     following = torch.cat((value[1:], bootstrap[-1:]))
     return torch.where(terminated, torch.zeros_like(value), torch.where(ends, bootstrap, following))
-
-
-def kl_estimate(rho: Tensor) -> Tensor:
-    """Estimate KL(reference || new) as the mean of (ρ - 1) - log ρ over the reference's actions.
-
-    Source: Schulman, Approximating KL divergence (2020), estimator k3.
-    """
-    return (rho - 1.0 - rho.log()).mean()
 
 
 class Update:
@@ -85,7 +59,7 @@ class Update:
     ) -> None:
         self.rule, self.agent, self.network, self.head, self.engine = rule, agent, network, head, engine
         self.ticks = network.config.ticks
-        self.weights = [network.hidden, network.readout, network.path]
+        self.weights = network.packed
         self.optimiser, self.pace = Adam(self.weights, self._blocks()), 1.0
         self.reward_scale, self.rewarded = rule.reward_scale or 1.0, (0.0, 0)  # Σ|r| and of how many steps
         like, neurons = network.hidden, network.config.neurons
@@ -232,40 +206,11 @@ class Update:
         return out
 
     def metrics(self, record: Record) -> dict[str, float]:
-        """Return means over a pass, with ``replay.capacity`` of the window that was drawn for it.
+        """Return what :func:`lfcs.measured.measured` tells of a pass, and how the update stands.
 
-        It is the one place that waits for the device.
-
-        ``approx_kl`` estimates KL(reference || new), ``approx_kl_max`` is its largest over the passes; ``ess`` is
-        the effective sample size (Σρ)² / (n Σρ²); ``update_norm`` is the norm of the whole pass's change of the
-        readout weights, ``grad_norm`` the mean norm of a gradient before clipping.
+        With ``replay.capacity`` the pass is that over the window drawn last.
         """
-        rho, target, error = record.rho, record.target, record.target - record.value
-        shares = torch.tensor([0.05, 0.95], dtype=rho.dtype, device=rho.device)
-        quantiles = torch.quantile(rho.flatten()[:: -(-rho.numel() // SORTED)], shares)
-        rate = record.rate.mean(0)
-        out = {
-            "train/approx_kl": kl_estimate(rho),
-            "train/approx_kl_max": record.largest,
-            "train/ess": rho.sum().square() / (rho.numel() * rho.square().sum()),
-            "train/ratio_max": rho.max(),
-            "train/weight_norm": torch.stack([weight.norm() for weight in self.weights]).norm(),
-            "train/entropy": record.entropy.mean(),
-            "train/value_loss": error.square().mean(),
-            "train/explained_variance": 1.0 - error.var(correction=0) / (target.var(correction=0) + 1e-12),
-            "train/ratio_mean": rho.mean(),
-            "train/ratio_std": rho.std(correction=0),
-            "train/total_variation": 0.5 * (rho - 1.0).abs().mean(),
-            "train/ratio_p05": quantiles[0],
-            "train/ratio_p95": quantiles[1],
-            "train/grad_norm": record.norm.mean(),
-            "train/update_norm": record.change,
-            "spikes/rate_mean": rate.mean(),
-            "spikes/dead_fraction": (rate == 0).double().mean(),
-        }
-        out |= self.agent.measure(rho)
-        found = torch.stack([value.double() for value in out.values()]).tolist()  # all in one wait
-        return dict(zip(out, found, strict=True)) | {
+        return measured.measured(record, self.weights, self.agent.measure) | {
             "train/weight_updates": float(self.optimiser.steps),
             "train/learning_rate": self.learning_rates[1],
             "train/pace": self.pace,

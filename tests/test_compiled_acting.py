@@ -589,7 +589,7 @@ class OwnMeasure(LfCs):
     metrics = ("train/clip_fraction", "train/mine")
 
     def measure(self, rho):
-        return super().measure(rho) | {"train/mine": rho.max()}
+        return super().measure(rho) | {"train/mine": float(rho.max())}
 
 
 class NotSure(CategoricalHead):

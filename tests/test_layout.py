@@ -11,7 +11,16 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {"lfcs": "lfcs", "agents": "lfcs.agents", "envs": "lfcs.envs", "experiments": "lfcs.experiments"}
 # from the ground up; a module may import what stands below its own line, and what stands on it without a circle
 FLOORS = [
-    {"lfcs.errors", "lfcs.rules", "lfcs.kernels", "lfcs.pointers", "lfcs.tiles", "lfcs.spawn", "lfcs.nested"},
+    {
+        "lfcs.errors",
+        "lfcs.rules",
+        "lfcs.kernels",
+        "lfcs.pointers",
+        "lfcs.tiles",
+        "lfcs.spawn",
+        "lfcs.nested",
+        "lfcs.measured",
+    },
     {"lfcs.names", "lfcs.config", "lfcs.checkpoint", "lfcs.optimiser", "lfcs.spaces"},
     {"lfcs.neurons"},
     {"lfcs.network"},

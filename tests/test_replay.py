@@ -12,8 +12,8 @@ from lfcs.agents.lf_cs import LfCs
 from lfcs.config import RuleConfig
 from lfcs.errors import UserError
 from lfcs.heads import CategoricalHead
+from lfcs.measured import Record, kl_estimate
 from lfcs.trajectory import Replay, after
-from lfcs.update import Record, kl_estimate
 
 
 def test_the_oldest_window_is_forgotten_and_all_kept_ones_are_drawn():

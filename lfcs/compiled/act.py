@@ -15,6 +15,7 @@ import numpy as np
 from lfcs.compiled.tasks import step_one
 from lfcs.heads.base import draw_at, judge_at
 from lfcs.kernels import add_along, advance_at, alone, compiled, copy, fill, follow_trace, inner, tick_at
+from lfcs.pointers import borrowed
 from lfcs.policy import encode_at
 
 Array = np.ndarray
@@ -59,13 +60,14 @@ class Memory(NamedTuple):
     reset: Array  # [1, B] bool, whether the coming step begins an episode
     fired: Array  # [2, B, N]
     counts: Array  # [2, B]
+    scratch: Array  # [4, ...] float64, what a head is given of a step
 
     def of(self, which: Array) -> Memory:
         """Return that of some of the environments, where nothing is learned: ``which`` [B] bool."""
         rows, out, reset, fired, counts = (
             np.ascontiguousarray(part[:, which]) for part in (self.rows, self.out, self.reset, self.fired, self.counts)
         )
-        return Memory(rows, self.trace, out, reset, fired, counts)
+        return Memory(rows, self.trace, out, reset, fired, counts, np.empty_like(self.scratch))
 
 
 class Lived(NamedTuple):
@@ -147,15 +149,16 @@ def decide(x, uniform, mind, memory, judges, action, params, logp, value):
         never = np.zeros(batch, np.bool_)
         for t in range(last):
             follow_trace(memory.trace, rows[t], x[0], never, mind.decays)
-    row, score, entropy_score, found = np.empty(size), np.empty(size), np.empty(size), np.empty(2)
+    own, constants, drawn, chosen = borrowed(memory.scratch), borrowed(mind.head), borrowed(uniform), borrowed(action)
+    row, score, entropy_score, found = own[0, :size], own[1, :size], own[2, :size], own[3, :2]
     choose, judge = draw_at(mind.choose, row), judge_at(mind.judge, row)
     for b in range(batch):
         for k in range(size):
             row[k] = memory.out[0, b, k]
-        choose(row, uniform[b], mind.head, action[b])
+        choose(row, drawn[b], constants, chosen[b])
         if judges:
             copy(memory.out[0, b], params[b])
-            judge(row, action[b], mind.head, score, entropy_score, found)
+            judge(row, chosen[b], constants, score, entropy_score, found)
             logp[b], value[b] = found[0], memory.out[0, b, size]
 
 

@@ -131,6 +131,7 @@ class Room(NamedTuple):
     seen: Array  # [some ticks, B, G·(D + 1 + N)] x̄ by tick
     squares: Array  # [D + 1 + N] of the gradient's norm, by row
     scale: Array  # [1] one unit of the advantage
+    scratch: Array  # [B + 1, 7, ...] float64, what a head and a rule are given of a step, by a thread's environment
 
 
 class Parts(NamedTuple):

@@ -19,6 +19,7 @@ from lfcs.compiled.slow import follow_slow, note_slow
 from lfcs.compiled.team import Share, meet
 from lfcs.heads.base import judge_at
 from lfcs.kernels import add_along, advance_at, alone, compiled, copy, fill, follow_trace, inner, tick_at
+from lfcs.measured import k3
 from lfcs.pointers import borrowed
 
 
@@ -46,11 +47,21 @@ def learn(passes, update, start, window, neurons, rule, learned, seen, room, par
 
 @inner
 def kl(rho):
-    """Return the mean of (ρ - 1) - log ρ."""
+    """Return the estimate of KL(reference || new)."""
     total = 0.0
     for ratio in rho.reshape(-1):
-        total += (float(ratio) - 1.0) - math.log(ratio)
+        total += k3(ratio)
     return total / rho.size
+
+
+@compiled
+def distance(a, b):
+    """Return the norm of a - b of two matrices."""
+    total = 0.0
+    for k in range(len(a)):
+        for i in range(a.shape[1]):
+            total += (float(a[k, i]) - float(b[k, i])) ** 2
+    return math.sqrt(total)
 
 
 @part
@@ -202,24 +213,26 @@ def judge(begin, end, window, rule, learned, seen, room, share):
     """Write ratios and entropies of a chunk and what its outputs should change by, as a mean over its steps."""
     out, error, batch, size = borrowed(room.out), borrowed(room.error), window.reward.shape[1], room.out.shape[2] - 1
     mean = 1.0 / ((end - begin) * batch)
-    params, score, entropy_score, wanted = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    params_ref, found, entropy, kind = np.empty(size), np.empty(2), np.empty(4), out.dtype.type
+    own, kind = borrowed(room.scratch)[share.low], out.dtype.type
+    params, params_ref, score, entropy_score = own[0, :size], own[1, :size], own[2, :size], own[3, :size]
+    wanted, found, known = own[4, :size], own[5, :2], own[6, :4]
+    constants, head = borrowed(rule.constants), borrowed(rule.head)
     judged, weigh, correct = judge_at(rule.judge, score), weight_at(rule.weight, score), error_at(rule.error, score)
     actions, refs, logp_ref = borrowed(window.action), borrowed(window.params), borrowed(window.logp_ref)
     for t in range(begin, end):
         for b in range(share.low, share.high):
             for k in range(size):
                 params[k], params_ref[k] = out[t - begin, b, k], refs[t, b, k]
-            judged(params, actions[t, b], rule.head, score, entropy_score, found)
+            judged(params, actions[t, b], head, score, entropy_score, found)
             rho = math.exp(float(kind(found[0])) - float(logp_ref[t, b]))
             seen.rho[t, b], seen.entropy[t, b] = rho, found[1]
             advantage, raw = float(seen.advantage[t, b]), float(seen.raw[t, b])
             stale = float(window.stale[t, b]) if len(window.stale) else -1.0
-            weight = weigh(rho, advantage, stale, rule.constants)
+            weight = weigh(rho, advantage, stale, constants)
             for k in range(size):
                 wanted[k] = weight * score[k]
-            entropy[0], entropy[1], entropy[2], entropy[3] = rho, advantage, raw, room.scale[0]
-            correct(params, params_ref, actions[t, b], score, entropy, rule.constants, wanted)
+            known[0], known[1], known[2], known[3] = rho, advantage, raw, room.scale[0]
+            correct(params, params_ref, actions[t, b], score, known, constants, wanted)
             for k in range(size):
                 error[t - begin, b, k] = mean * (wanted[k] + rule.entropy * entropy_score[k])
             missed = float(seen.target[t, b]) - float(seen.value[t, b])

@@ -15,9 +15,10 @@ from lfcs.compiled import forms, learn
 from lfcs.compiled.team import Share, shares, together
 from lfcs.engines import CompiledEngine, Engine
 from lfcs.learner import Learner
+from lfcs.measured import Record
 from lfcs.network import SpikingNetwork
 from lfcs.trajectory import Replay, Trajectory
-from lfcs.update import Record, Update, View
+from lfcs.update import Update, View
 
 BLOCK = 256  # environments x ticks of a gradient that are worked on at a time, to stay in the cache
 SOME = 16  # ticks of what a slow eligibility is moved on by at a time
@@ -56,9 +57,10 @@ class CompiledLearner(Learner):
         seen = self._seen(traj, view)
         largest = self._run(count, True, traj, seen)
         found = {name: torch.from_numpy(array) for name, array in seen._asdict().items()}
-        change = (update.network.readout - found["readout"]).norm()
         saw = {name: found[name] for name in ("value", "rho", "entropy", "rate", "norm", "target")}
-        record = Record(**saw, change=change, largest=change.new_tensor(largest))
+        change = learn.distance(update.network.readout.numpy(), seen.readout)
+        once = torch.tensor((change, largest), dtype=traj.value.dtype)
+        record = Record(**saw, change=once[0], largest=once[1])
         return record, View(found["value"], found["bootstrap"], found["rho"])
 
     def look(self, traj: Trajectory) -> View:
@@ -142,6 +144,7 @@ class CompiledLearner(Learner):
                 slow=np.empty((batch, sources, n) if len(neurons.slow) else (0, 0, 0), kind),
                 kept=np.empty((2, *some, n), kind), seen=np.empty((*some, groups * sources), kind),
                 squares=np.empty(sources), scale=np.empty(1),
+                scratch=np.empty((batch + 1, 7, max(4, out.shape[2]))),
             )  # fmt: skip
         return self.room
 

@@ -62,6 +62,7 @@ def memory_for(policy: Policy, batch: int, learns: bool) -> act.Memory:
         np.ones((1, batch), bool),
         np.empty((2, batch, n), np.int32),
         np.empty((2, batch), np.int64),
+        np.empty((4, max(2, len(engine.readout)))),
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Rows = dict[str, dict[str, Any]]
 ENV = "CartPole-v1"
+BLOCK = 16_384
 MISSING = "JAX is measured where the extra 'peers-jax' is installed"
 
 
@@ -42,9 +43,13 @@ def makers(config: Config) -> dict[str, Callable[[int], Program]]:
 
 
 def beside(config: Config, program: Program, repeats: int) -> dict[str, float]:
-    """Learn alternately with ours, for as many environment steps; return microseconds a step and theirs / ours."""
+    """Learn alternately with ours, for as many environment steps; return microseconds a step and theirs / ours.
+
+    At least ``BLOCK`` steps at a time: the first window after the other's finds the caches full of what is not its own.
+    """
     window = config.rule.window * config.train.num_envs
     steps = math.lcm(window, program.steps)
+    steps *= -(-BLOCK // steps)
     with closing(make_trainer(config)) as trainer:
         trainer.rollout.refresh(0)
         ours = lambda: [trainer.window() for _ in range(steps // window)]  # noqa: E731
