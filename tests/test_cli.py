@@ -118,7 +118,7 @@ def test_an_experiment_script_takes_the_flags(capsys, tmp_path):
 def test_an_experiment_says_what_it_will_take_before_it_starts(capsys):
     found = experiments.find("pong")
     for steps, text in ((500_000, "about 6 minutes"), (1_000, "under a minute")):
-        cli._introduce(build_config("Pong100-v0", steps=steps, experiment=found), "seed 0", found)
+        cli.train.introduce(build_config("Pong100-v0", steps=steps, experiment=found), "seed 0", found)
         assert f"a run takes {text} on two cores" in capsys.readouterr().out
 
 

@@ -94,7 +94,7 @@ def test_the_example_of_a_rule_is_short_and_has_an_option_of_its_own():
 
 @pytest.mark.parametrize("argv", ALL, ids=" ".join)
 def test_commands_are_parsed(argv):
-    args = cli._parser().parse_args(argv)
+    args = cli.make_parser().parse_args(argv)
     seeds = getattr(args, "seeds", None)
     assert args.call and (not isinstance(seeds, list) or values.seeds("--seeds", seeds))
 

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from lfcs import checkpoint, monitor
 from lfcs import run as runs
 from lfcs.callbacks import Checkpoints
-from lfcs.cli import interruptible
+from lfcs.cli.train import interruptible
 from lfcs.configure import build_config
 from lfcs.errors import Interrupted, UserError
 from lfcs.rollout import final_observations

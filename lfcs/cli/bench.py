@@ -1,0 +1,41 @@
+"""``lfcs bench``: speed, as ratios taken in one run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lfcs.cli.parsing import Command
+from lfcs.errors import UserError
+
+
+def add(command: Command) -> None:
+    """Add the command."""
+    parser = command("bench", bench, "measure speed, as ratios taken in one run")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: a smoke run")
+    parser.add_argument("--threads", type=int, default=1, help="threads of tensor operations")
+    parser.add_argument("--out", type=Path, help="file for the figures, as JSON")
+    parser.add_argument(
+        "--to-threshold", action="store_true", help="instead: steps and seconds until CartPole is mastered; takes long"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each with --to-threshold (default 5)")
+    parser.add_argument("--device", help="instead: how fast cuda, or cpu, learns with thousands of environments on it")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Measure, and print tables."""
+    from lfcs.study import benchmark, device, threshold
+
+    if args.threads < 1:
+        raise UserError(f"--threads must be at least 1, got {args.threads}")
+    if args.device and args.to_threshold:
+        raise UserError("--device and --to-threshold cannot be given together")
+    if args.device:
+        device.run(args.device, args.quick, args.threads, args.out)
+        return
+    if args.to_threshold:
+        if args.seeds < 1:
+            raise UserError(f"--seeds must be at least 1, got {args.seeds}")
+        threshold.run(args.seeds, args.threads, args.out)
+        return
+    benchmark.run(args.quick, args.threads, args.out)

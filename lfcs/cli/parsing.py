@@ -1,0 +1,44 @@
+"""What the commands share: a parser that is short, and the help that lists every setting."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from lfcs.errors import UserError
+
+# name, what is called, help, and what else argparse is given -> the parser of a command
+Command = Callable[..., argparse.ArgumentParser]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, without the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where the help is; exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
+
+
+class Settings(argparse.Action):
+    """``--help`` of a training command: its flags, and every setting with its default."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str = argparse.SUPPRESS, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="show this and all settings")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print the help and leave."""
+        from lfcs import catalogue
+
+        lines = [f"  {name}: {line}" for name, line in catalogue.settings()]
+        parser.epilog = "settings (default):\n" + "\n".join(lines)
+        parser.print_help()
+        parser.exit()
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return key and value of ``section.key=value``. Raises UserError."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set wants section.key=value, got {text!r}")
+    return key, value

@@ -1,0 +1,191 @@
+"""``lfcs train``, ``resume`` and ``eval``: one run, or one for each seed."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lfcs.cli.parsing import Command, Settings, pair
+from lfcs.errors import UserError
+
+if TYPE_CHECKING:
+    from lfcs.config import Config
+    from lfcs.trainer import Trainer
+
+
+def add(command: Command) -> None:
+    """Add the commands."""
+    trained = command("train", train, "train a policy on a gymnasium environment", add_help=False)
+    trained.add_argument("env", help="gymnasium id, package.module:Id, or the name of an experiment")
+    trained.set_defaults(experiment=None)
+    add_flags(trained)
+    evaluated = command("eval", evaluate, "evaluate the newest policy of a run")
+    evaluated.add_argument("run", type=Path)
+    evaluated.add_argument("--episodes", type=int, default=100)
+    evaluated.add_argument("--seed", type=int, default=1)
+    command("resume", resume, "continue a run from its newest checkpoint").add_argument("run", type=Path)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``lfcs train``."""
+    parser.add_argument("-h", "--help", action=Settings)
+    parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: lf-cs)")
+    parser.add_argument("--steps", type=int, help="environment steps")
+    parser.add_argument("--seed", type=int, help="seed of one run (default: 0)")
+    parser.add_argument("--seeds", nargs="+", help="several runs side by side: 0..15, 0,3,7 or 0..3,8")
+    parser.add_argument("--jobs", type=int, help="runs side by side (default: as many as there are cores)")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        help="directory of the run (default: a new one below runs/), or of all runs (default: below runs/seeds/)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
+    parser.add_argument("--threads", help="threads of tensor operations (default 1)")
+    parser.add_argument("--engine", default="fused", help="fused, tensor, or snntorch, the slow witness")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one run, or one for each of several seeds."""
+    with uncollected():
+        from lfcs import envs, run
+
+    if args.seeds is not None:
+        _train_seeds(args)
+        return
+    if args.jobs is not None:
+        raise UserError("--jobs is for several --seeds")
+    config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
+    trainer = run.begin(config, args.run_dir)
+    print(f"{config.env}: {envs.described(trainer.envs)}")
+    if said := envs.flattening(trainer.envs):
+        print(said)
+    introduce(config, f"seed {config.seed}", args.experiment)
+    _run(trainer)
+
+
+def _train_seeds(args: argparse.Namespace) -> None:
+    from lfcs.study import many, values
+
+    if args.seed is not None:
+        raise UserError("--seed and --seeds cannot be given together")
+    seeds = values.seeds("--seeds", args.seeds)
+    # the runs share the cores already; results do not depend on workers
+    configs = [_config(args, seed, args.env_workers or "0") for seed in seeds]
+    name = args.experiment["name"] if args.experiment else values.file_name(configs[0].env)
+    root = args.run_dir or many.ROOT / name
+    runs = many.prepare(configs, root, args.jobs)
+    introduce(configs[0], many.named([str(seed) for seed in seeds]), args.experiment)
+    many.train(runs, root, args.jobs)
+
+
+def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
+    """Return the settings of a run; ``args.experiment`` is found where there is one."""
+    from lfcs import configure, experiments
+
+    args.experiment = args.experiment or experiments.find(args.env)
+    env = args.experiment["env"] if args.experiment else args.env
+    overrides: dict[str, Any] = {"train.env_workers": workers}
+    overrides |= {"train.threads": args.threads} if args.threads else {}
+    overrides |= dict(pair(text) for text in args.set)
+    given = args.agent, args.steps, seed, args.device, args.engine
+    return configure.build_config(env, *given, overrides, args.experiment)
+
+
+def introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> None:
+    """Say what is going to be trained."""
+    where = f"the tuned settings of experiments/{experiment['name']}.py" if experiment else "default settings"
+    print(f"{config.agent} on {config.env}, {config.steps:,} steps, {seeds}, with {where}")
+    if experiment and "minutes" in experiment and config.agent == experiment["agent"]:
+        minutes = experiment["minutes"] * config.steps / experiment["steps"]
+        took = f"about {minutes:.0f} minute{'s' if round(minutes) > 1 else ''}" if minutes >= 1 else "under a minute"
+        print(f"a run takes {took} on two cores, as measured with the settings of the script")
+    print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
+
+
+def _run(trainer: Trainer) -> None:
+    from lfcs import run
+
+    with interruptible(trainer):
+        summary = run.complete(trainer)
+    assert trainer.run_dir is not None
+    report(summary, trainer.run_dir)
+
+
+@contextmanager
+def interruptible(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C end the run after its window, with a checkpoint; pressed twice, at once."""
+
+    def on_interrupt(*_: Any) -> None:
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        trainer.interrupt()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without looking for garbage, which there is none of, and never look at what was imported again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def report(summary: dict[str, Any], run_dir: Path) -> None:
+    """Print the end of a run."""
+    print(
+        f"final return over {summary['episodes']} episodes: greedy {summary['mean_return']:.2f} "
+        f"± {summary['std_return']:.2f}, sampled {summary['mean_return_sampled']:.2f} "
+        f"± {summary['std_return_sampled']:.2f}"
+    )
+    print(f"seconds: {summary['seconds']:.1f} of learning, {summary['evaluation_seconds']:.1f} of evaluation")
+    if summary.get("stopped"):
+        print(f"stopped early: {summary['stopped']}")
+    print(f"run directory: {run_dir}")
+    print(f"TensorBoard:   lfcs watch {run_dir}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Play episodes with a run's newest policy."""
+    from lfcs import run
+
+    if args.episodes < 1:
+        raise UserError(f"--episodes must be at least 1, got {args.episodes}")
+    results, env_steps = run.evaluate(args.run, args.episodes, args.seed)
+    for name, returns in results.items():
+        print(f"{name}: {returns.mean():.2f} ± {returns.std():.2f} over {args.episodes} episodes")
+    greedy = results["greedy"]
+    found = {"mean_return": float(greedy.mean()), "std_return": float(greedy.std()), "episodes": args.episodes}
+    print(json.dumps(found | {"env_steps": env_steps}))
+
+
+def resume(args: argparse.Namespace) -> None:
+    """Go on with a run."""
+    from lfcs import run
+
+    config = run.load_config(args.run)
+    if (args.run / "summary.json").exists():
+        print(f"{args.run} is already finished")
+        report(run.read_summary(args.run), args.run)
+        return
+    trainer = run.proceed(args.run)
+    print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {config.steps:,}")
+    _run(trainer)
