@@ -1,4 +1,4 @@
-"""pong-100: the first 100 decisions of Pong, from RAM. The settings of Figure 1, without the levers."""
+"""pong-100: the first 100 decisions of Pong, from RAM."""
 
 SETTINGS = {
     "name": "pong",
@@ -6,15 +6,15 @@ SETTINGS = {
     "agent": "lf-cs",
     "steps": 250_000,
     "minutes": 3,
-    "tuned_on": "100..104",
+    "tuned_on": "100..104,600..615",
     "settings": {
         "network.neurons": 512,
         "network.tau_m": 2.0,
         "network.tau_out": 2.0,
-        "network.critic_path": False,
+        "network.critic_path": True,
         "encoder.kind": "population",
         "encoder.cells": 20,
-        "train.num_envs": 20,
+        "train.num_envs": 8,
         "train.eval_every": 25000,
         "train.checkpoint_every": 50000,
         "rule.window": 100,
@@ -25,8 +25,9 @@ SETTINGS = {
         "rule.lam": 0.97,
         "rule.lr_readout": 0.002,
         "rule.lr_hidden": 0.0002,
-        "rule.clip": "together",
-        "rule.average": 0,
+        "rule.lr_path": 0.02,
+        "rule.clip": "apart",
+        "rule.average": 5,
         "rule.reward_scale": 1.0,
         "rule.entropy": 0.01,
         "rule.entropy_final": 0.0,
@@ -34,7 +35,7 @@ SETTINGS = {
         "rule.homeostasis": 0.1,
     },
     "agents": {
-        "lf-cs": {"agent.eps": 0.2},
+        "lf-cs": {"agent.eps": 0.4},
         "bptt-ppo": {"agent.eps": 0.2},
         "e-prop": {"rule.lr_readout": 1e-2, "rule.lr_hidden": 1e-3},
     },
