@@ -28,7 +28,7 @@ FLOORS = [
     {"lfcs.policy", "lfcs.trajectory"},
     {"lfcs.rollout"},
     {"lfcs.evaluation", "lfcs.agent", "lfcs.callbacks", "lfcs.average"},
-    {"lfcs.update", "lfcs.monitor", "lfcs.recorder", "lfcs.verdict"},
+    {"lfcs.update", "lfcs.monitor", "lfcs.recorder", "lfcs.verdict", "lfcs.pictures"},
     {"lfcs.learner", "lfcs.online", "lfcs.compiled", "lfcs.device_rollout"},
     {"lfcs.trainer"},
     {"lfcs.agents", "lfcs.envs", "lfcs.experiments"},
