@@ -32,7 +32,7 @@ FLOORS = [
     {"lfcs.learner", "lfcs.online", "lfcs.compiled", "lfcs.device_rollout"},
     {"lfcs.trainer"},
     {"lfcs.agents", "lfcs.envs", "lfcs.experiments"},
-    {"lfcs.configure", "lfcs.run", "lfcs.catalogue", "lfcs.playing"},
+    {"lfcs.configure", "lfcs.run", "lfcs.catalogue", "lfcs.playing", "lfcs.watching"},
     {"lfcs.study"},
     {"lfcs"},
     {"lfcs.cli"},
