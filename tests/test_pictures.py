@@ -223,6 +223,8 @@ def test_spikes_scroll_with_the_newest_at_the_right():
 
     assert ink(149) is None and ink(150) > 0.98 and abs(ink(200) - 0.5) < 0.02 and ink(249) < 0.02 and ink(250) is None
     assert scroller.at(0).shape == (320, 320, 3)
+    spikes[5, 1] = 1
+    assert film.Scroller(spikes, 320).at(5)[rows, columns][:, -1].min() == 0  # at the right from the first steps on
 
 
 def test_no_spike_is_lost_where_neurons_are_more_than_pixels():

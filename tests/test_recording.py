@@ -73,6 +73,15 @@ def test_any_form_of_the_environment_gives_the_same_episodes(policy):
                 np.testing.assert_allclose(a[key], b[key], atol=1e-6)
 
 
+def test_episodes_of_a_vector_environment_end_each_at_its_own_time(tmp_path):
+    policy = trained(tmp_path, "CartPole-v1")
+    vector = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
+    found, alone = policy.record(vector, 3, seed=1), policy.record("CartPole-v1", 3, seed=1)
+    lengths = [len(episode["reward"]) for episode in found]
+    assert lengths == [len(episode["reward"]) for episode in alone] == alone.returns.tolist()
+    assert len(set(lengths)) > 1 and f"of {min(lengths)} to {max(lengths)} steps" in found.facts()
+
+
 def test_a_given_environment_stays_open(policy):
     class Closed(toys.Guess):
         def close(self):
