@@ -11,7 +11,7 @@ import numpy as np
 
 from lfcs.errors import UserError
 from lfcs.pictures import style
-from lfcs.pictures.raster import Order, mark_silent, ordered
+from lfcs.pictures.raster import Order, ordered
 
 ENDINGS = {".mp4": ("imageio", "imageio_ffmpeg"), ".gif": ("imageio",)}  # and the packages that write them
 SPAN = 100  # steps of spikes that are seen at a time
@@ -92,9 +92,11 @@ class Scroller:
         figure = style.figure(height / PER_INCH, height / PER_INCH)
         figure.set_dpi(PER_INCH)
         axis = figure.subplots()
-        axis.set(xlim=(-SPAN, 0), ylim=(len(order.neurons) - 0.5, -0.5), xlabel="steps from now")
+        neurons = len(order.neurons)
+        silent = f"; {neurons - order.firing} neurons never spike" if order.firing < neurons else ""
+        axis.set(xlim=(-SPAN, 0), ylim=(neurons - 0.5, -0.5), xlabel=f"steps from now{silent}")
         axis.set_ylabel(f"neuron, by {order.by}")
-        mark_silent(axis, order)
+        axis.axhspan(order.firing - 0.5, neurons - 0.5, color=style.GREY, alpha=0.25, linewidth=0)
         style.dress(figure)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

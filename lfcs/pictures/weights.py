@@ -102,7 +102,8 @@ def draw_fields(figure: Any, fields: list[Field]) -> None:
         edges = field.values[0], field.values[-1], len(rows) - 0.5, -0.5
         image = axis.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=edges)
         axis.set_title(f"observation {field.number}")
-        axis.locator_params(nbins=4)
+        axis.locator_params(axis="x", nbins=3)
+        axis.locator_params(axis="y", nbins=4)
     for axis in axes[len(most) :]:
         axis.set_axis_off()
     figure.supylabel("neuron, by where it receives most", fontsize=style.LARGE)
