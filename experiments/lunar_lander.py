@@ -6,7 +6,7 @@ SETTINGS = {
     "agent": "lf-cs",
     "steps": 500_000,
     "minutes": 5,
-    "tuned_on": "600..603",
+    "tuned_on": "600..603,610..612",
     "settings": {
         "network.neurons": 256,
         "network.tau_m": 3.0,
@@ -20,7 +20,7 @@ SETTINGS = {
         "rule.window": 128,
         "rule.tau_f": 8,
         "rule.tau_s": 128,
-        "rule.replays": 4,
+        "rule.replays": 8,
         "rule.gamma": 0.99,
         "rule.lam": 0.95,
         "rule.lr_readout": 0.005,
@@ -29,12 +29,14 @@ SETTINGS = {
         "rule.clip": "apart",
         "rule.average": 10,
         "rule.reward_scale": 0.0,
-        "rule.entropy": 0.01,
+        "rule.entropy": 0.0,
         "rule.entropy_final": 1.0,
         "rule.critic_share": 0.1,
         "rule.homeostasis": 0.3,
     },
     "agents": {
+        "lf-cs": {"agent.eps": 0.2},
+        "bptt-ppo": {"agent.eps": 0.2},
         "e-prop": {"rule.window": 4},
     },
 }
