@@ -21,8 +21,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lfcs {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    def command(name: str, call: Any, help_: str, **given: Any) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=help_, description=help_, **given)
+    def command(name: str, call: Any, help_: str, hidden: bool = False, **given: Any) -> argparse.ArgumentParser:
+        told: dict[str, Any] = {} if hidden else {"help": help_}
+        made = commands.add_parser(name, description=help_, **told, **given)
         made.set_defaults(call=call)
         return made
 
