@@ -14,6 +14,7 @@ from test_results import row
 from lfcs import checkpoint, cli
 from lfcs.agents import AGENTS
 from lfcs.errors import UserError
+from lfcs.pictures import style
 from lfcs.study import compare as comparison
 from lfcs.study import figures, peers, report, tables
 from lfcs.study.plan import Plan
@@ -151,7 +152,7 @@ def test_figures_of_runs_that_made_no_update_can_be_drawn(tmp_path):
 
 
 def test_figures_that_cannot_be_drawn_are_said_before_the_runs(monkeypatch, tmp_path):
-    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(style.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="make install"):
         comparison.compare(tiny(), "tiny", tmp_path)
     assert not list(tmp_path.iterdir())

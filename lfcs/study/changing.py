@@ -24,8 +24,9 @@ from lfcs import experiments
 from lfcs.configure import build_config
 from lfcs.errors import UserError, guarded, nearest
 from lfcs.monitor import read_metrics
+from lfcs.pictures.style import check_installed, pyplot
 from lfcs.study import many, values
-from lfcs.study.figures import check_installed, colours_of, draw_band, pyplot
+from lfcs.study.figures import colours_of, draw_band
 from lfcs.study.stats import bootstrap_interval, iqm
 
 AGENTS = ["lf-cs", "e-prop", "naive-replay", "bptt-ppo"]

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from lfcs import experiments
 from lfcs.configure import build_config
-from lfcs.study.figures import check_installed, draw_all
+from lfcs.pictures.style import check_installed
+from lfcs.study.figures import draw_all
 from lfcs.study.jobs import run_all, run_jobs, workers
 from lfcs.study.peers import check_peers, finish_peer
 from lfcs.study.plan import Plan

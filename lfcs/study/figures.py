@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lfcs.agents import AGENTS
-from lfcs.errors import UserError
+from lfcs.pictures import style
+from lfcs.pictures.style import pyplot
 from lfcs.study.peers import NAMES
 from lfcs.study.results import Rows, curves_of, diverged, finals, labels_of, last_rows, median
 from lfcs.study.stats import bootstrap_interval, iqm
@@ -20,32 +20,9 @@ FINALS = {"R": "replays", "C": "capacities"}  # names of the figure of final ret
 NOTHING = 0.5  # where 0 stands on a logarithmic axis
 
 
-def check_installed() -> None:
-    """Raise UserError where matplotlib is missing: before hours of runs, not after."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("the figures need the extra 'plots': pip install 'lfcs[plots]', or make install")
-
-
-def pyplot() -> Any:
-    """Return matplotlib's pyplot, drawing to files only."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plot
-
-    return plot
-
-
 def colours_of(labels: Iterable[str]) -> dict[str, Any]:
     """Return the colour of each label: that of its rule or peer, the same everywhere, or else one that is free."""
-    labels, known = list(labels), [*AGENTS, *NAMES]
-    palette = [*pyplot().get_cmap("tab10").colors, *pyplot().get_cmap("tab20").colors[1::2]]
-    taken = {known.index(label) for label in labels if label in known}
-    free = [number for number in range(len(palette)) if number not in taken]
-    others = iter([label for label in labels if label not in known])
-    number = {label: known.index(label) for label in labels if label in known}
-    number |= {label: free[i % len(free)] for i, label in enumerate(others)}
-    return {label: palette[number[label] % len(palette)] for label in labels}
+    return style.colours_of(labels, [*AGENTS, *NAMES])
 
 
 def draw_band(axis: Any, x: Any, means: Any, bounds: Any, colour: Any, label: str) -> None:
@@ -137,10 +114,10 @@ def draw_published(axis: Any, path: Path) -> None:
     """Draw the published curves of Figure 1c behind ours."""
     lines = [line.split(",") for line in path.read_text().splitlines() if not line.startswith("#")]
     header, points = lines[0], np.array(lines[1:], dtype=float)
-    for column, style in (("lf_cs_mean", "--"), ("e_prop_mean", ":")):
+    for column, dashes in (("lf_cs_mean", "--"), ("e_prop_mean", ":")):
         values = points[:, header.index(column)]
         name = "published " + column.removesuffix("_mean").replace("_", "-")
-        axis.plot(100 * points[:, 0], values, f"k{style}", alpha=0.5, label=name)
+        axis.plot(100 * points[:, 0], values, f"k{dashes}", alpha=0.5, label=name)
 
 
 def _scale(axis: Any, values: np.ndarray) -> None:

@@ -20,9 +20,10 @@ from lfcs import experiments
 from lfcs.configure import build_config
 from lfcs.errors import UserError, guarded, nearest
 from lfcs.monitor import read_metrics
+from lfcs.pictures.style import check_installed, pyplot
 from lfcs.study import many, values
 from lfcs.study.compare import RESULTS
-from lfcs.study.figures import check_installed, colours_of, draw_published, pyplot
+from lfcs.study.figures import colours_of, draw_published
 from lfcs.study.results import Row, curves_of, labels_of
 
 CURVES = ("rollout/ep_rew_mean", "eval/mean_reward", "eval/mean_reward_sampled")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lfcs.errors import UserError
+from lfcs.pictures.style import pyplot
 from lfcs.study import values
-from lfcs.study.figures import pyplot
 from lfcs.study.search import Search
 from lfcs.study.tables import markdown
 from lfcs.study.trials import FAILED, SCORES, SECONDS, counted
