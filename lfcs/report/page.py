@@ -15,8 +15,12 @@ from lfcs.checkpoint import whole
 from lfcs.directory import runs_of
 from lfcs.errors import UserError
 from lfcs.pictures import style
+from lfcs.pictures.raster import draw_raster
+from lfcs.pictures.weights import action_weights
+from lfcs.playing import record
 from lfcs.report import drawings, markup
 from lfcs.report.facts import Facts, shown
+from lfcs.run import load
 from lfcs.study.stats import bootstrap_interval, iqm
 
 MOST = 12  # runs with a section of their own
@@ -79,7 +83,7 @@ DIVERGENCE = (
     "otherwise; means over stretches of windows where there are many. The last window may be a short one."
 )
 FIRING = "Over neurons and windows. A silent neuron has not fired once in a window."
-RASTER = "The first episode with greedy actions: spikes under what the policy observed and did."
+RASTER = "An episode of the newest policy with greedy actions: spikes under what it observed and did."
 
 
 def scores(facts: Facts) -> str:
@@ -130,27 +134,15 @@ def again(facts: Facts) -> list[str]:
 
 
 def raster(facts: Facts) -> str:
-    """Return the raster of an evaluation episode: one that was recorded, or one that the policy plays now."""
-    from lfcs import episodes
-    from lfcs.pictures import raster as pictures
-
-    kept = facts.path / "recording.npz"
-    episode = episodes.read(kept)[-1] if kept.exists() else play(facts)
-    figure = style.figure(drawings.WIDE, 4.6)
-    pictures.draw_raster(figure, episode)
-    return markup.picture(figure, "spike raster", RASTER, dots=True)
-
-
-def play(facts: Facts) -> dict[str, np.ndarray]:
-    """Return an episode that the newest policy of a run plays, greedily, in an environment made as the run's."""
-    from lfcs.playing import record
-    from lfcs.run import load
-
+    """Return the raster of an evaluation episode, which the newest policy plays now, as the run does."""
     config, policy = facts.config, load(facts.path)
     given = envs.Previous.of(config.encoder), config.env_kwargs
     with closing(envs.make_vec(config.env, 1, "0", "plain", "cpu", *given)) as vec:
         now = rollout.steps_told(vec, facts.steps // config.train.num_envs, frozen=True)
-        return record(policy, vec, seed=config.seed, options=now)[0]
+        episode = record(policy, vec, seed=config.seed, options=now)[0]
+    figure = style.figure(drawings.WIDE, 5.2)
+    draw_raster(figure, episode, action_weights(policy))
+    return markup.picture(figure, "spike raster", RASTER, dots=True)
 
 
 def of_several(runs: Sequence[Facts]) -> str:
