@@ -33,7 +33,6 @@ def watch(args: argparse.Namespace) -> None:
         raise UserError(f"no directory {args.runs}: train something first")
     from tensorboard import program
 
-    program.setup_environment()
     board = program.TensorBoard()
     port = {} if args.port is None else {"port": args.port}
     board.configure(logdir=str(args.runs), host=args.host, **port)

@@ -40,11 +40,11 @@ class Facts:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.csv, a window each. Raises UserError where they are damaged."""
+        """The rows of metrics.csv, a window each; none before the run has begun. Raises UserError on damaged ones."""
         try:
-            return read_metrics(self.path)
-        except (FileNotFoundError, ValueError):
-            raise UserError(f"{self.path / 'metrics.csv'} is missing or damaged") from None
+            return read_metrics(self.path) if (self.path / "metrics.csv").exists() else []
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path / 'metrics.csv'} is damaged") from None
 
     @cached_property
     def flat(self) -> dict[str, Any]:
