@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import VectorEnv
 
-from lfcs import envs
+from lfcs import checkpoint, envs
 from lfcs.compiled.evaluation import evaluate
 from lfcs.episodes import Episode, row_of, stacked
 from lfcs.errors import UserError
 from lfcs.policy import Policy
 from lfcs.recording import Recording
-from lfcs.rollout import Moment
+from lfcs.rollout import Moment, steps_told
+from lfcs.run import load_config, revive
 from lfcs.spaces import given_space, in_words
 
 Given = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
@@ -45,8 +48,27 @@ def record(
     return Recording(seen[:episodes], title_of(env))
 
 
-def environments(policy: Policy, env: Given) -> tuple[VectorEnv, bool]:
-    """Return a vector environment for a policy, and whether it is ours to close.
+def of_run(run_dir: Path, env: Given | None = None, **asked: Any) -> Recording:
+    """Return a recording of a run's newest policy in its task, or in ``env``; see :func:`record`.
+
+    A world that changes is as it was at the end of the run. Raises UserError where there is no run.
+    """
+    config = load_config(run_dir)
+    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device("cpu"))
+    policy, steps = revive(saved["policy"], torch.device("cpu"), config.engine), int(saved["rollout"]["env_steps"])
+    vec, ours = environments(policy, *((config.env, config.env_kwargs) if env is None else (env,)))
+    options = steps_told(vec, steps // config.train.num_envs, frozen=True)
+    try:
+        found = record(policy, vec, options=options, **asked)
+    finally:
+        if ours:
+            vec.close()
+    found.title = f"{config.agent} on {config.env}"
+    return found
+
+
+def environments(policy: Policy, env: Given, kwargs: Mapping[str, Any] | None = None) -> tuple[VectorEnv, bool]:
+    """Return a vector environment for a policy, made with ``kwargs``, and whether it is ours to close.
 
     Raises UserError where there is none of that name, or observations do not fit.
     """
@@ -60,7 +82,8 @@ def environments(policy: Policy, env: Given) -> tuple[VectorEnv, bool]:
     if isinstance(env, gymnasium.Env) and env.observation_space == policy.observation_space:
         previous = envs.Previous()  # it tells of the last step already
     make: Any = (lambda: env) if isinstance(env, gymnasium.Env) else env
-    return envs.make_vec(make, 1, kind="plain", previous=previous), not isinstance(env, gymnasium.Env)
+    vec = envs.make_vec(make, 1, kind="plain", previous=previous, kwargs=kwargs or {})
+    return vec, not isinstance(env, gymnasium.Env)
 
 
 def fits(policy: Policy, vec: VectorEnv) -> None:

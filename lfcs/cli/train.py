@@ -178,7 +178,7 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
     if summary.get("stopped"):
         print(f"stopped early: {summary['stopped']}")
     print(f"run directory: {run_dir}")
-    print(f"next: lfcs watch {run_dir}, lfcs report {run_dir}, or lfcs eval {run_dir}")
+    print(f"next: lfcs watch {run_dir}, lfcs plot {run_dir}, or lfcs report {run_dir}")
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -98,6 +98,12 @@ def draw_spikes(axis: Any, episode: Episode, weights: np.ndarray | None = None) 
         _draw_each(axis, shown, order)
     axis.set(xlim=(-0.5, steps - 0.5), ylim=(neurons - 0.5, -0.5), ylabel=f"neuron, by {order.by}")
     axis.locator_params(axis="y", nbins=5, integer=True)
+    mark_silent(axis, order)
+
+
+def mark_silent(axis: Any, order: Order) -> None:
+    """Shade the rows of the neurons that never spike in an axis with its limits, and say how many they are."""
+    neurons = len(order.neurons)
     silent = neurons - order.firing
     if silent:
         axis.axhspan(order.firing - 0.5, neurons - 0.5, color=style.GREY, alpha=0.25, linewidth=0)
@@ -106,7 +112,7 @@ def draw_spikes(axis: Any, episode: Episode, weights: np.ndarray | None = None) 
         said = f"{silent} never spike" if order.firing else "no neuron spikes"
         box = {"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1} if not roomy else None
         where = {"ha": "center", "va": "center" if roomy else "bottom", "fontsize": style.SMALL}
-        axis.text(steps / 2, at, said, bbox=box, **where)
+        axis.text(sum(axis.get_xlim()) / 2, at, said, bbox=box, **where)
 
 
 def _draw_each(axis: Any, shown: np.ndarray, order: Order) -> None:

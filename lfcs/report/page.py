@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lfcs import __version__, envs, rollout
+from lfcs import __version__, envs
 from lfcs.agents import AGENTS
 from lfcs.checkpoint import whole
 from lfcs.directory import runs_of
@@ -17,7 +16,7 @@ from lfcs.errors import UserError
 from lfcs.pictures import style
 from lfcs.pictures.raster import draw_raster
 from lfcs.pictures.weights import action_weights
-from lfcs.playing import record
+from lfcs.playing import of_run
 from lfcs.report import drawings, markup
 from lfcs.report.facts import Facts, shown
 from lfcs.run import load
@@ -135,13 +134,9 @@ def again(facts: Facts) -> list[str]:
 
 def raster(facts: Facts) -> str:
     """Return the raster of an evaluation episode, which the newest policy plays now, as the run does."""
-    config, policy = facts.config, load(facts.path)
-    given = envs.Previous.of(config.encoder), config.env_kwargs
-    with closing(envs.make_vec(config.env, 1, "0", "plain", "cpu", *given)) as vec:
-        now = rollout.steps_told(vec, facts.steps // config.train.num_envs, frozen=True)
-        episode = record(policy, vec, seed=config.seed, options=now)[0]
+    episode = of_run(facts.path, seed=facts.config.seed)[0]
     figure = style.figure(drawings.WIDE, 5.2)
-    draw_raster(figure, episode, action_weights(policy))
+    draw_raster(figure, episode, action_weights(load(facts.path)))
     return markup.picture(figure, "spike raster", RASTER, dots=True)
 
 
