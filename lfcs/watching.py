@@ -59,7 +59,7 @@ class Filmed(gymnasium.Wrapper):
 
 
 def rendering(env_id: str, mode: str, kwargs: Mapping[str, Any]) -> Callable[[], gymnasium.Env]:
-    """Return what makes an environment that renders, with its arguments. Raises UserError where it does not render in that way."""
+    """Return what makes an environment that renders. Raises UserError where it does not render in that way."""
     load(env_id)
     try:
         spec = gymnasium.spec(short_name(env_id))
