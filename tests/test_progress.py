@@ -84,3 +84,11 @@ def test_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (41, "41 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_a_span_in_words(seconds, text):
     assert progress.span(seconds) == text
+
+
+def test_news_counts_each_episode_and_each_step_once():
+    heard, ends = [], np.array([10, 40, 70])
+    news = evaluation.News(lambda *given: heard.append(given))
+    for step in range(1, 71):
+        news.step(step < ends)
+    assert heard == [(1, 96), (1, 96), (1, 18)], "after 32 steps, after 64, and at the end"
