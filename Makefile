@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: run test test-pythons install peers peers-jax bench bench-quick results clean clean-cache
+.PHONY: run test test-pythons install peers peers-jax test-browser bench bench-quick results clean clean-cache
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -14,6 +14,10 @@ test: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+test-browser: .venv/installed  # TensorBoard and the page of a run in headless Chromium; pictures go to docs/images
+	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[browser,plots,dev]"
+	LFCS_SCREENSHOTS=docs/images $(BIN)/python -m pytest -m browser -rs tests/test_browser.py
 
 test-pythons:  # the wheel in a fresh environment of each Python that is installed: as a stranger, then the whole suite
 	rm -rf build && mkdir -p build/pythons

@@ -3,18 +3,21 @@
 import gymnasium
 
 from lfcs.envs.encoders import encodes_tensors, make_encoder
-from lfcs.envs.making import Env
+from lfcs.envs.making import Env, defaults, in_words
 from lfcs.envs.previous import Previous, WithPrevious
-from lfcs.envs.vector import described, flattening, make_vec
+from lfcs.envs.vector import described, flattening, has_compiled, make_vec
 
 __all__ = [
     "OURS",
     "Env",
     "Previous",
     "WithPrevious",
+    "defaults",
     "described",
     "encodes_tensors",
     "flattening",
+    "has_compiled",
+    "in_words",
     "make_encoder",
     "make_vec",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -18,6 +19,7 @@ from lfcs.spaces import flat_row, flat_space
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
 
 NOTHING = Previous()
+NO_KWARGS: Mapping[str, Any] = {}
 
 
 def load(env_id: str) -> None:
@@ -61,19 +63,46 @@ def _finished(env: Any, previous: Previous) -> gymnasium.Env:
     return env
 
 
-def _maker(env: Env, previous: Previous) -> Callable[[], gymnasium.Env]:
+def defaults(env: Env) -> dict[str, Any]:
+    """Return the arguments that an environment is made with where others are not given: the RAM of ALE's games."""
+    return {"obs_type": "ram"} if isinstance(env, str) and env.startswith("ALE/") else {}
+
+
+def _maker(env: Env, previous: Previous, kwargs: Mapping[str, Any]) -> Callable[[], gymnasium.Env]:
     """Return what makes one environment. Raises UserError where an extra or a module is missing."""
     if not isinstance(env, str):
-        return lambda: _finished(env(), previous)
+        return lambda: _finished(env(**kwargs), previous)
     load(env)
-    options: dict[str, Any] = {"obs_type": "ram"} if env.startswith("ALE/") else {}
-    return lambda: _finished(gymnasium.make(env, disable_env_checker=True, **options), previous)
+    options: dict[str, Any] = defaults(env) | {"disable_env_checker": True, **kwargs}
+    return lambda: _finished(gymnasium.make(env, **options), previous)
 
 
-def make_sync(env: Env, num_envs: int, previous: Previous = NOTHING) -> SyncVectorEnv:
+def in_words(kwargs: Mapping[str, Any]) -> str:
+    """Return arguments as they are written: a=1, b='x'."""
+    return ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
+
+
+@contextmanager
+def blamed(env: Env, kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Where arguments are given, turn whatever an environment makes of them into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not kwargs or isinstance(error, gymnasium.error.Error):
+            raise
+        why = " ".join(str(error).split()).partition(" was raised from the environment creator")[0]
+        raise UserError(f"cannot make environment {env!r} with {in_words(kwargs)}: {why}") from error
+
+
+def make_sync(
+    env: Env, num_envs: int, previous: Previous = NOTHING, kwargs: Mapping[str, Any] = NO_KWARGS
+) -> SyncVectorEnv:
     """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec."""
     try:
-        envs = SyncVectorEnv([_maker(env, previous)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        with blamed(env, kwargs):
+            envs = SyncVectorEnv([_maker(env, previous, kwargs)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     except gymnasium.error.UnregisteredEnv:
         raise UserError(f"unknown environment {env!r}{nearest(short_name(str(env)), gymnasium.registry)}") from None
     except gymnasium.error.Error as error:

@@ -8,6 +8,7 @@ import pickle
 import signal
 import time
 import traceback
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from lfcs.envs.making import NOTHING, Env, load, make_sync, short_name
+from lfcs import spaces
+from lfcs.envs.making import NO_KWARGS, NOTHING, Env, blamed, in_words, load, make_sync, short_name
 from lfcs.envs.previous import Previous
 from lfcs.envs.vectorised import make_vectorised
 from lfcs.errors import UserError
 from lfcs.nested import mapped
-from lfcs.spaces import given_space, in_words
+from lfcs.spaces import given_space
 from lfcs.spawn import cores, main_not_run_again
 
 KINDS = "auto", "compiled", "vector", "plain", "device"
@@ -37,6 +39,7 @@ def make_vec(
     kind: str = "auto",
     device: str = "cpu",
     previous: Previous = NOTHING,
+    kwargs: Mapping[str, Any] = NO_KWARGS,
 ) -> VectorEnv:
     """Return ``num_envs`` copies of an environment side by side, in SAME_STEP autoreset mode.
 
@@ -47,11 +50,13 @@ def make_vec(
     ``device``, as tensors on ``device`` (:mod:`lfcs.envs.on_device`), which gymnasium's methods do not step; or
     ``auto``: where no number of workers is asked for, device unless that is the CPU, or compiled, where those are to
     be had, else plain. Results depend neither on the workers nor on whether it is compiled or plain. ``previous`` is
-    what of the last step is observed too, in plain environments. Observations are a Box: those of other spaces are
-    flattened (:mod:`lfcs.spaces`).
+    what of the last step is observed too, in plain environments. ``kwargs`` are given to what makes an environment; it
+    is compiled only where a compiled form stands for them. Observations are a Box: those of other spaces are flattened
+    (:mod:`lfcs.spaces`).
 
     Raises UserError on an unknown id (with the nearest known), a missing extra, observations that no numbers stand for,
-    a bad number of workers, workers that cannot start, or a kind that there is not of this environment.
+    a bad number of workers, workers that cannot start, arguments that the environment does not take, or a kind that
+    there is not of this environment.
     """
     if workers != "auto" and not workers.isdecimal():
         raise UserError(f"the number of environment workers must be auto, 0 or more, got {workers!r}")
@@ -67,22 +72,27 @@ def make_vec(
             raise UserError(f"train.env_kind={kind} wants the id of a registered environment, got {env!r}")
     if kind == "vector":
         load(str(env))
-        return make_vectorised(short_name(str(env)), num_envs)
+        return make_vectorised(short_name(str(env)), num_envs, kwargs)
     auto = kind == "auto" and not asked and not any(previous)
     if kind == "device" or (auto and device != "cpu"):
-        found = _on_device(env, num_envs, device)
+        found = None if kwargs else _on_device(env, num_envs, device)
         if found is not None:
             return found
     if kind == "device":
-        raise UserError(f"there is no form of {env!r} as tensors on a device: use train.env_kind=plain")
+        raise UserError(f"there is no form of {_asked(env, kwargs)} as tensors on a device: use train.env_kind=plain")
     if kind == "compiled" or auto:
-        envs = _compiled(env, num_envs)
+        envs = _compiled(env, num_envs, kwargs)
         if envs is not None:
             return envs
     if kind == "compiled":
-        raise UserError(f"there is no compiled form of {env!r}: use train.env_kind=plain")
-    count = min(_worth(env, num_envs) if workers == "auto" else int(workers), num_envs)
-    return WorkerVectorEnv(env, num_envs, count, previous) if count else make_sync(env, num_envs, previous)
+        raise UserError(f"there is no compiled form of {_asked(env, kwargs)}: use train.env_kind=plain")
+    count = min(_worth(env, num_envs, kwargs) if workers == "auto" else int(workers), num_envs)
+    given = previous, kwargs
+    return WorkerVectorEnv(env, num_envs, count, *given) if count else make_sync(env, num_envs, *given)
+
+
+def _asked(env: Env, kwargs: Mapping[str, Any]) -> str:
+    return f"{env!r} with {in_words(kwargs)}" if kwargs else repr(env)
 
 
 def described(envs: VectorEnv) -> str:
@@ -96,17 +106,25 @@ def flattening(envs: VectorEnv) -> str | None:
     given = given_space(space)
     if len(given.shape or ()) == 1 and isinstance(given, gymnasium.spaces.Box):
         return None
-    return f"observations {in_words(given)} flattened to {math.prod(space.shape)} numbers"
+    return f"observations {spaces.in_words(given)} flattened to {math.prod(space.shape)} numbers"
 
 
-def _compiled(env: Env, num_envs: int) -> VectorEnv | None:
+def has_compiled(env: str) -> bool:
+    """Return whether there is a compiled form of a registered id, made without arguments of one's own."""
+    from lfcs.envs import classic
+
+    return classic.find(short_name(env)) is not None
+
+
+def _compiled(env: Env, num_envs: int, kwargs: Mapping[str, Any]) -> VectorEnv | None:
     """Return the compiled form of environments, or None where there is none."""
     if not isinstance(env, str):
         return None
     from lfcs.envs import classic  # here, as workers do without the compiler
 
     load(env)
-    task = classic.find(short_name(env))
+    with blamed(env, kwargs):
+        task = classic.find(short_name(env), kwargs)
     return classic.CompiledVectorEnv(task, num_envs) if task else None
 
 
@@ -123,18 +141,18 @@ def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
     return on_device.DeviceVectorEnv(short_name(env), num_envs, device)
 
 
-def _worth(env: Env, num_envs: int) -> int:
+def _worth(env: Env, num_envs: int, kwargs: Mapping[str, Any]) -> int:
     """Return the number of workers that pay: one per core of ours, or none."""
     number = cores()
-    return number if number > 1 and _seconds_per_step(env) * num_envs > WORTH_WORKERS else 0
+    return number if number > 1 and _seconds_per_step(env, kwargs) * num_envs > WORTH_WORKERS else 0
 
 
-def _seconds_per_step(env: Env, steps: int = 20) -> float:
+def _seconds_per_step(env: Env, kwargs: Mapping[str, Any] = NO_KWARGS, steps: int = 20) -> float:
     """Return the shortest of some steps of one environment, which is then thrown away.
 
     The shortest, because whatever else runs on the machine, or is done at first, only adds to it.
     """
-    envs = make_sync(env, 1)
+    envs = make_sync(env, 1, kwargs=kwargs)
     envs.reset(seed=0)
     envs.action_space.seed(0)
     shortest = math.inf
@@ -147,23 +165,23 @@ def _seconds_per_step(env: Env, steps: int = 20) -> float:
     return shortest
 
 
-def _portable(env: Env, previous: Previous) -> bytes:
+def _portable(env: Env, previous: Previous, kwargs: Mapping[str, Any]) -> bytes:
     """Return what :func:`make_sync` wants as bytes for a worker, with what this process has registered.
 
     Raises UserError where it cannot be sent.
     """
     spec = gymnasium.registry.get(short_name(env)) if isinstance(env, str) else None
     try:
-        return cloudpickle.dumps((env, previous, spec))
+        return cloudpickle.dumps((env, previous, kwargs, spec))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(f"{env!r} cannot be sent to worker processes ({error}): use train.env_workers=0") from None
 
 
-def _unpacked(portable: bytes) -> tuple[Env, Previous]:
-    env, previous, spec = cloudpickle.loads(portable)
+def _unpacked(portable: bytes) -> tuple[Env, Previous, Mapping[str, Any]]:
+    env, previous, kwargs, spec = cloudpickle.loads(portable)
     if spec is not None:
         gymnasium.registry.setdefault(spec.id, spec)
-    return env, previous
+    return env, previous, kwargs
 
 
 class WorkerVectorEnv(VectorEnv):
@@ -173,8 +191,15 @@ class WorkerVectorEnv(VectorEnv):
     stepping a fast environment. Environment i gets seed + i, as in :class:`gymnasium.vector.SyncVectorEnv`.
     """
 
-    def __init__(self, env: Env, num_envs: int, workers: int, previous: Previous = NOTHING) -> None:
-        like, portable = make_sync(env, 1, previous), _portable(env, previous)
+    def __init__(
+        self,
+        env: Env,
+        num_envs: int,
+        workers: int,
+        previous: Previous = NOTHING,
+        kwargs: Mapping[str, Any] = NO_KWARGS,
+    ) -> None:
+        like, portable = make_sync(env, 1, previous, kwargs), _portable(env, previous, kwargs)
         self.num_envs, self.metadata = num_envs, like.metadata
         self.kind = f"plain, in {workers} worker{'s' if workers > 1 else ''}"
         self.single_observation_space, self.single_action_space = (
@@ -264,8 +289,8 @@ def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slic
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it finishes its window first
     try:
         shared = _views(memory, rows)
-        env, previous = _unpacked(portable)
-        envs = make_sync(env, rows.stop - rows.start, previous)
+        env, previous, kwargs = _unpacked(portable)
+        envs = make_sync(env, rows.stop - rows.start, previous, kwargs)
         while True:
             command, given = pipe.recv()
             if command == "reset":

@@ -8,6 +8,7 @@ end ignores its action, and no reset of single environments can be asked for. Th
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -16,12 +17,13 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from lfcs.envs.making import NO_KWARGS, blamed
 from lfcs.errors import UserError, nearest
 from lfcs.spaces import flat_row, flat_rows, flat_space
 
 
-def make_vectorised(env_id: str, num_envs: int) -> VectorEnv:
-    """Return the environments of a registered id's ``vector_entry_point``.
+def make_vectorised(env_id: str, num_envs: int, kwargs: Mapping[str, Any] = NO_KWARGS) -> VectorEnv:
+    """Return the environments of a registered id's ``vector_entry_point``, made with ``kwargs``.
 
     Raises UserError where it has none, cannot be made, or can neither be made SAME_STEP nor DISABLED.
     """
@@ -36,7 +38,9 @@ def make_vectorised(env_id: str, num_envs: int) -> VectorEnv:
         asked: dict[str, Any] = {}
         if "autoreset_mode" in inspect.signature(creator).parameters:
             asked["autoreset_mode"] = AutoresetMode.SAME_STEP
-        envs = gymnasium.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **asked)
+        asked |= kwargs
+        with blamed(env_id, kwargs):
+            envs = gymnasium.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **asked)
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"cannot make the vector form of {env_id!r}: {' '.join(str(error).split())}") from None
     mode = envs.metadata.get("autoreset_mode")

@@ -6,11 +6,8 @@ callbacks; of every acted step only if it defines :meth:`Callback.acted`. Its st
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Protocol
-
-from tqdm import tqdm
 
 from lfcs import checkpoint
 from lfcs.config import Config
@@ -68,6 +65,11 @@ class Callback:
     def acted(self, trainer: Running, where: str, moment: Moment) -> None:
         """After every step: ``where`` is "training", "greedy" or "sampled", the last two in evaluations."""
 
+    def evaluating(self, trainer: Running, where: str, episodes: int, total: int, steps: int) -> None:
+        """While a long evaluation goes on, about twice a second: how many episodes of ``total`` have ended, in how many
+        steps of all. ``where`` is "greedy" or "sampled". The thread may be another than the run's.
+        """
+
     def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
         """After an evaluation on the way, with its ``eval/...``; the last one is told by :meth:`end`."""
 
@@ -101,34 +103,6 @@ class StopAt(Callback):
         """See :class:`Callback`."""
         if metrics["eval/mean_reward"] >= self.mean_return:
             trainer.stop(f"mean return {metrics['eval/mean_reward']:g} at step {trainer.env_steps}")
-
-
-class Progress(Callback):
-    """A progress bar on standard error, unless ``shown`` is false."""
-
-    def __init__(self, shown: bool = True) -> None:
-        self.shown = shown
-
-    def begin(self, trainer: Running) -> None:
-        """See :class:`Callback`."""
-        total, done = trainer.config.steps, trainer.env_steps
-        self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.shown, dynamic_ncols=True)
-
-    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
-        """See :class:`Callback`."""
-        shown = f"{metrics['rollout/ep_rew_mean']:.4g}" if "rollout/ep_rew_mean" in metrics else "nan"
-        self.bar.set_postfix_str(f"return {shown}", refresh=False)
-        self.bar.update(min(trainer.env_steps, self.bar.total) - self.bar.n)
-
-    def warning(self, trainer: Running, message: str) -> None:
-        """Say it above the bar."""
-        if self.shown:
-            self.bar.write(f"warning: {message}", file=sys.stderr)
-
-    def close(self) -> None:
-        """See :class:`Callback`."""
-        if hasattr(self, "bar"):
-            self.bar.close()
 
 
 class Summary(Callback):

@@ -117,6 +117,11 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or not an lfcs checkpoint") from None
 
 
+def steps_of(path: Path) -> int:
+    """Return the environment steps at which a run's checkpoint was written, by its name."""
+    return int(path.stem.partition("_")[2])
+
+
 def latest(folder: Path) -> Path:
     """Return the newest checkpoint of a run. Raises UserError if there is none."""
     found = sorted(folder.glob("step_*.npz"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
@@ -212,6 +213,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     engine: str = "fused"
+    env_kwargs: dict[str, Any] = field(default_factory=dict)  # what the environment is made with: plain values
     options: Any = NoOptions()  # of the agent: an instance of its ``Options``, the settings ``agent.*``
     network: NetworkConfig = NetworkConfig()
     rule: RuleConfig = RuleConfig()
@@ -229,6 +231,7 @@ class Config:
             raise UserError(f"steps must be at least 1, got {self.steps}")
         if self.seed < 0:
             raise UserError(f"seed must be at least 0, got {self.seed}")
+        object.__setattr__(self, "env_kwargs", plain_kwargs(self.env_kwargs))
         rule = self.rule
         if rule.tau_f > rule.window:
             raise UserError(f"rule.tau_f={rule.tau_f} must not exceed rule.window={rule.window}")
@@ -262,6 +265,19 @@ class Config:
         top = {k: v for k, v in data.items() if k not in (*SECTIONS, "options")}
         flat = {f"{section}.{key}": value for section, group in groups.items() for key, value in group.items()}
         return make_config(top, flat, options)
+
+
+def plain_kwargs(given: Any) -> dict[str, Any]:
+    """Return arguments of an environment as config.json gives them back, so that a resumed run is made as at first.
+
+    Tuples become lists. Raises UserError unless they are names with plain values.
+    """
+    if not isinstance(given, dict) or not all(isinstance(key, str) and key.isidentifier() for key in given):
+        raise UserError(f"env_kwargs wants a dictionary of arguments' names and values, got {given!r}")
+    try:
+        return json.loads(json.dumps(given, default=lambda value: value.item()))
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"env_kwargs wants plain values, which can stand in config.json, got {given!r}") from None
 
 
 SECTIONS: dict[str, type] = {

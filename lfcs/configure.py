@@ -28,6 +28,7 @@ def build_config(
     engine: str = "fused",
     overrides: dict[str, Any] | None = None,
     experiment: dict[str, Any] | None = None,
+    env_kwargs: dict[str, Any] | None = None,
 ) -> Config:
     """Layer the settings: defaults, the experiment's, what the agent stands for, the user's.
 
@@ -51,7 +52,7 @@ def build_config(
         flat[key] = wanted
     steps = steps if steps is not None else experiment.get("steps", Config.steps)
     top = {"env": env, "agent": name, "steps": steps, "seed": seed, "device": device, "engine": engine}
-    return make_config(top, flat, rule.Options)
+    return make_config(top | {"env_kwargs": env_kwargs or {}}, flat, rule.Options)
 
 
 def flattened(sections: dict[str, Any]) -> dict[str, Any]:

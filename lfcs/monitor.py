@@ -59,7 +59,8 @@ class Monitor(Callback):
         nested = trainer.config.to_dict()
         flat = {f"{s}.{k}": v for s in SECTIONS for k, v in nested[s].items()}
         flat |= {f"agent.{k}": v for k, v in nested["options"].items()}
-        flat |= {k: v for k, v in nested.items() if k not in (*SECTIONS, "options")}
+        flat |= {f"env_kwargs.{k}": str(v) for k, v in nested["env_kwargs"].items()}
+        flat |= {k: v for k, v in nested.items() if k not in (*SECTIONS, "options", "env_kwargs")}
         results = {f"final/{k}": summary[k] for k in ("mean_return", "mean_return_sampled", "seconds")}
         results["final/diverged"] = float(summary["diverged"] is not None)
         assert self.writer is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def of_run(run_dir: Path, env: Given | None = None, **asked: Any) -> Recording:
     config = load_config(run_dir)
     saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device("cpu"))
     policy, steps = revive(saved["policy"], torch.device("cpu"), config.engine), int(saved["rollout"]["env_steps"])
-    vec, ours = environments(policy, config.env if env is None else env)
+    vec, ours = environments(policy, *((config.env, config.env_kwargs) if env is None else (env,)))
     options = steps_told(vec, steps // config.train.num_envs, frozen=True)
     try:
         found = record(policy, vec, options=options, **asked)
@@ -67,8 +67,8 @@ def of_run(run_dir: Path, env: Given | None = None, **asked: Any) -> Recording:
     return found
 
 
-def environments(policy: Policy, env: Given) -> tuple[VectorEnv, bool]:
-    """Return a vector environment for a policy, and whether it is ours to close.
+def environments(policy: Policy, env: Given, kwargs: Mapping[str, Any] | None = None) -> tuple[VectorEnv, bool]:
+    """Return a vector environment for a policy, made with ``kwargs``, and whether it is ours to close.
 
     Raises UserError where there is none of that name, or observations do not fit.
     """
@@ -82,7 +82,8 @@ def environments(policy: Policy, env: Given) -> tuple[VectorEnv, bool]:
     if isinstance(env, gymnasium.Env) and env.observation_space == policy.observation_space:
         previous = envs.Previous()  # it tells of the last step already
     make: Any = (lambda: env) if isinstance(env, gymnasium.Env) else env
-    return envs.make_vec(make, 1, kind="plain", previous=previous), not isinstance(env, gymnasium.Env)
+    vec = envs.make_vec(make, 1, kind="plain", previous=previous, kwargs=kwargs or {})
+    return vec, not isinstance(env, gymnasium.Env)
 
 
 def fits(policy: Policy, vec: VectorEnv) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
-import platform
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,21 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import __version__, checkpoint, envs, experiments
+from lfcs import checkpoint, envs, experiments
 from lfcs.agent import Agent
-from lfcs.callbacks import Callback, Checkpoints, Progress, Summary
+from lfcs.callbacks import Callback, Checkpoints, Summary
 from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
 from lfcs.engines import make_engine
 from lfcs.errors import Interrupted, UserError
-from lfcs.evaluation import MAX_BATCH
+from lfcs.evaluation import MAX_BATCH, Heard
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
+from lfcs.notes import NOTES, notes_of
 from lfcs.policy import Policy, network_of, unpack_space
+from lfcs.progress import Progress
 from lfcs.rollout import steps_told
 from lfcs.spaces import flat_space
 from lfcs.trainer import Trainer, set_device, stream_seed
@@ -51,7 +53,7 @@ def make_trainer(
     Raises UserError on bad settings.
     """
     device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
-    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder)
+    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder), config.env_kwargs
     return Trainer(
         config,
         make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given),
@@ -104,13 +106,10 @@ def begin(
         if claimed:
             claimed.rmdir()
         raise
-    versions = {name: metadata.version(name) for name in ("torch", "snntorch", "gymnasium", "numpy")}
-    versions |= {"lfcs": __version__, "python": platform.python_version()}
     with closed_on_error(trainer):
         trainer.rollout.refresh(stream_seed(config.seed, "environments"))
         Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
-        notes = {"environments": envs.described(trainer.envs), "versions": versions}
-        checkpoint.write_json(run_dir / "config.json", config.to_dict() | notes)
+        checkpoint.write_json(run_dir / "config.json", config.to_dict() | notes_of(trainer))
     return trainer
 
 
@@ -130,13 +129,35 @@ def proceed(
     make_env: MakeEnv | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
+    steps: int | None = None,
 ) -> Trainer:
-    """Return the trainer of a run, restored from its newest checkpoint. Raises UserError if there is none."""
+    """Return the trainer of a run, restored from its newest checkpoint, to go on to ``steps`` where they are given.
+
+    Raises UserError if there is no checkpoint, or where the run has taken so many steps already.
+    """
     config = load_config(run_dir, agent)
+    newest = checkpoint.latest(run_dir / "checkpoints")
+    if steps is not None:
+        taken = checkpoint.steps_of(newest)
+        if steps <= taken:
+            raise UserError(f"{run_dir} has taken {taken:,} steps: going on wants more of them, got {steps:,}")
+        config = dataclasses.replace(config, steps=steps)
     trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
     with closed_on_error(trainer):
-        trainer.load_state_dict(checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), trainer.device))
+        trainer.load_state_dict(checkpoint.load(newest, trainer.device))
+        if steps is not None:
+            trainer.stopped = None
+            _lengthen(run_dir, steps)
     return trainer
+
+
+def _lengthen(run_dir: Path, steps: int) -> None:
+    """Put a run's new number of steps into its settings, its summary aside; whatever happens, it can be resumed."""
+    summary, path = run_dir / "summary.json", run_dir / "config.json"
+    data = json.loads(path.read_text())
+    if summary.exists():
+        os.replace(summary, summary.with_name(f"summary_{read_summary(run_dir)['env_steps']}.json"))
+    checkpoint.write_json(path, data | {"steps": steps, "steps_before": [*data.get("steps_before", []), data["steps"]]})
 
 
 def complete(trainer: Trainer) -> dict[str, Any]:
@@ -162,7 +183,7 @@ def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
         raise UserError(f"{run_dir / 'config.json'} is damaged") from None
     try:
         rule = agent or find_agent(data["agent"])
-        asked = {key: value for key, value in data.items() if key not in ("environments", "versions")}
+        asked = {key: value for key, value in data.items() if key not in NOTES}
         return Config.from_dict(asked, rule.Options)
     except (AttributeError, TypeError, KeyError):
         raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
@@ -226,6 +247,7 @@ def train(
     engine: str = "fused",
     tuned: bool = True,
     progress: bool = False,
+    env_kwargs: dict[str, Any] | None = None,
     **sections: dict[str, Any],
 ) -> Run:
     """Train a policy and return the finished :class:`Run`.
@@ -234,7 +256,8 @@ def train(
     learning rule by name, as ``package.module:Class``, or a subclass of :class:`lfcs.Agent`. ``settings`` are those of
     ``lfcs train --set``, ``{"rule.replays": 8}``, or by section as keywords, ``rule={"replays": 8}``. Where there is an
     experiment for ``env``, its tuned settings are used unless ``tuned`` is false. Environments run in this process
-    unless ``train.env_workers`` asks for workers. Raises UserError, one line, on anything that the user can mend.
+    unless ``train.env_workers`` asks for workers. ``env_kwargs`` are arguments that ``env`` is made with.
+    Raises UserError, one line, on anything that the user can mend.
     """
     if not isinstance(env, str) and (isinstance(env, gymnasium.Env) or not callable(env)):
         raise UserError(f"env wants an id, a class or a function that makes an environment, got {env!r}")
@@ -242,7 +265,7 @@ def train(
     name = env if isinstance(env, str) else name_of(env, {})
     experiment = experiments.find(env) if isinstance(env, str) and tuned else None
     name = experiment["env"] if experiment else name
-    config = build_config(name, agent, steps, seed, device, engine, flat, experiment)
+    config = build_config(name, agent, steps, seed, device, engine, flat, experiment, env_kwargs)
     rule = agent if isinstance(agent, type) else None
     made = None if isinstance(env, str) else env
     trainer = begin(config, Path(run_dir) if run_dir else None, rule, made, callbacks, progress)
@@ -256,21 +279,29 @@ def resume(
     env: MakeEnv | type[gymnasium.Env] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
+    steps: int | None = None,
 ) -> Run:
     """Continue a run from its newest checkpoint; return it finished, bit for bit as if it had not been cut.
 
-    Callbacks, and an agent or environment that was given as an object, are given again. Raises UserError where there
-    is no run, or where they differ.
+    With ``steps`` it goes on to that number of environment steps, a finished run too: what falls with the run's steps,
+    learning rates and the entropy bonus, is from there on what it is in a run of that many. Callbacks, and an agent or
+    environment that was given as an object, are given again. Raises UserError where there is no run, or where they
+    differ.
     """
     path = Path(path)
     _given(None, callbacks)
-    if (path / "summary.json").exists():
+    if steps is None and (path / "summary.json").exists():
         return Run(path, load_config(path, agent), read_summary(path))
-    return _finished(proceed(path, agent, env, callbacks, progress))
+    return _finished(proceed(path, agent, env, callbacks, progress, steps))
 
 
-def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndarray], int]:
-    """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps."""
+def evaluate(
+    run_dir: Path, episodes: int, seed: int, tell: Callable[[str], Heard | None] = lambda name: None
+) -> tuple[dict[str, np.ndarray], int]:
+    """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps.
+
+    ``tell`` gives what hears of each while it goes on.
+    """
     if seed < 0:
         raise UserError(f"--seed must be at least 0, got {seed}")
     config = load_config(run_dir)
@@ -279,10 +310,12 @@ def evaluate(run_dir: Path, episodes: int, seed: int) -> tuple[dict[str, np.ndar
     policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
     steps = int(saved["rollout"]["env_steps"])
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
-    with closing(envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=envs.Previous.of(config.encoder))) as vec:
+    previous = envs.Previous.of(config.encoder)
+    made = envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=previous, kwargs=config.env_kwargs)
+    with closing(made) as vec:
         now = steps_told(vec, steps // config.train.num_envs, frozen=True)
         found = {
-            name: play(policy, vec, episodes, seeded, greedy, options=now)[0]
+            name: play(policy, vec, episodes, seeded, greedy, options=now, heard=tell(name))[0]
             for name, greedy in (("sampled", False), ("greedy", True))
         }
     return found, steps

@@ -261,6 +261,17 @@ class Trainer:
 
         return look
 
+    def _hear(self, episodes: int, greedy: bool) -> evaluation.Heard | None:
+        """Return what tells of an evaluation the callbacks that define ``evaluating``, or None where there is none."""
+        hearing = [c for c in self.callbacks if type(c).evaluating is not Callback.evaluating]
+        where = "greedy" if greedy else "sampled"
+
+        def tell(done: int, steps: int) -> None:
+            for callback in hearing:
+                callback.evaluating(self, where, done, episodes, steps)
+
+        return evaluation.Count(episodes, tell) if hearing else None
+
     def evaluate(self, stream: str, episodes: int) -> dict[str, float]:
         """Evaluate the final policy as it is, frozen, greedily and with sampled actions, on the seeds of ``stream``."""
         out: list[float] = []
@@ -281,7 +292,7 @@ class Trainer:
                 look(Moment(obs, self.reference.state_of(state[0]), *rest))
 
         now = rollout.steps_told(self.eval_envs, self.env_steps // self.rollout.batch, frozen=True)
-        return evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch, now)
+        return evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch, now, self._hear(episodes, greedy))
 
     def finish(self, diverged: str | None = None) -> dict[str, Any]:
         """Evaluate for the last time and return the summary, which callbacks have seen and may have added to."""

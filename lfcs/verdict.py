@@ -73,5 +73,5 @@ class Verdict(Callback):
         return dict(vars(self))
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore the complete state."""
-        vars(self).update(saved)
+        """Restore the state, but for the span, which is of the run's steps now."""
+        vars(self).update({key: value for key, value in saved.items() if key != "span"})

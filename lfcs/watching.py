@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
-from lfcs.envs.making import load, short_name
+from lfcs.envs.making import defaults, load, short_name
 from lfcs.errors import UserError
 from lfcs.pictures import film, style
 from lfcs.playing import of_run
@@ -58,12 +58,12 @@ class Filmed(gymnasium.Wrapper):
         return Frame(zlib.compress(pixels.tobytes(), 1), pixels.shape)
 
 
-def rendering(env_id: str, mode: str) -> Callable[[], gymnasium.Env]:
+def rendering(env_id: str, mode: str, kwargs: Mapping[str, Any]) -> Callable[[], gymnasium.Env]:
     """Return what makes an environment that renders. Raises UserError where it does not render in that way."""
     load(env_id)
     try:
         spec = gymnasium.spec(short_name(env_id))
-        plain = gymnasium.make(spec, disable_env_checker=True)
+        plain = gymnasium.make(spec, **{"disable_env_checker": True, **kwargs})
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make environment {env_id!r}: {' '.join(str(error).split())}") from None
     modes = plain.metadata.get("render_modes", [])
@@ -71,9 +71,8 @@ def rendering(env_id: str, mode: str) -> Callable[[], gymnasium.Env]:
     if mode not in modes:
         known = ", ".join(map(str, modes)) or "none"
         raise UserError(f"{env_id} cannot be seen: it has no render mode {mode} (it has: {known})")
-    more: dict[str, Any] = {"obs_type": "ram"} if env_id.startswith("ALE/") else {}
-
-    return lambda: gymnasium.make(spec, render_mode=mode, disable_env_checker=True, **more)
+    more: dict[str, Any] = {"disable_env_checker": True, **defaults(env_id), **kwargs, "render_mode": mode}
+    return lambda: gymnasium.make(spec, **more)
 
 
 def _played(run_dir: Path, make: Callable[[], gymnasium.Env], asked: dict[str, Any]) -> Recording:
@@ -90,7 +89,8 @@ def in_window(run_dir: Path, **asked: Any) -> Recording:
 
     ``asked`` is as in :func:`lfcs.playing.record`.
     """
-    return _played(run_dir, rendering(load_config(run_dir).env, "human"), asked)
+    config = load_config(run_dir)
+    return _played(run_dir, rendering(config.env, "human", config.env_kwargs), asked)
 
 
 def on_film(run_dir: Path, path: Path, spikes: bool = False, **asked: Any) -> Recording:
@@ -102,7 +102,7 @@ def on_film(run_dir: Path, path: Path, spikes: bool = False, **asked: Any) -> Re
     if spikes:
         style.check_installed()
     config, made = load_config(run_dir), []
-    make = rendering(config.env, "rgb_array")
+    make = rendering(config.env, "rgb_array", config.env_kwargs)
 
     def filmed() -> gymnasium.Env:
         made.append(Filmed(make()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import sys
 
 import pytest
 
 import lfcs
+import lfcs.run
 from lfcs import cli, experiments
 from lfcs.agents import AGENTS
 from lfcs.agents.lf_cs import LfCs
@@ -163,7 +165,9 @@ def test_what_cannot_be_parsed_is_two_lines(capsys, argv, message):
 def test_the_command_alone_says_what_it_can_do(capsys):
     assert cli.main([]) == 0
     out = capsys.readouterr().out
-    assert all(f"\n    {name} " in out for name in ("train", "eval", "resume", "compare", "watch", "bench", "agents"))
+    assert all(
+        f"\n    {name} " in out for name in ("train", "eval", "resume", "report", "compare", "watch", "bench", "list")
+    )
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"lfcs {lfcs.__version__}\n"
@@ -174,9 +178,104 @@ def test_the_command_alone_says_what_it_can_do(capsys):
     ("experiments", sorted(experiments.literals("SETTINGS"))),
 ])  # fmt: skip
 def test_lists_have_a_line_each(capsys, what, names):
-    assert cli.main([what]) == 0
+    assert cli.main(["list", what]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines][: len(names)] == names and all(len(line) < 120 for line in lines)
+    assert lines[-1].startswith("next: lfcs train")
+    assert cli.main([what]) == 0, "the name of before"
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_a_list_of_runs_says_how_each_ended(capsys, tmp_path):
+    assert cli.main(["train", "toys:Guess-v0", "--run-dir", str(tmp_path / "whole"), *QUICK]) == 0
+    cut = lfcs.run.begin(lfcs.run.load_config(tmp_path / "whole"), tmp_path / "deep" / "cut", progress=False)
+    cut.close()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{")
+    capsys.readouterr()
+    assert cli.main(["list", "runs", str(tmp_path)]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    found = dict(line.split(maxsplit=1) for line in lines)
+    assert [*found] == [str(tmp_path / name) for name in ("deep/cut", "other", "whole")] and last.startswith("next: ")
+    assert found[str(tmp_path / "deep/cut")] == "lf-cs on toys:Guess-v0, seed 0, unfinished at 0 of 300 steps"
+    summary = lfcs.run.read_summary(tmp_path / "whole")
+    scores = f"greedy {summary['mean_return']:.4g}, sampled {summary['mean_return_sampled']:.4g}"
+    assert f"seed 0, 300 steps, {scores}" in found[str(tmp_path / "whole")]
+    assert "is damaged" in found[str(tmp_path / "other")]
+    assert "no directory" in failing(capsys, "list", "runs", tmp_path / "none")
+    assert "is of runs" in failing(capsys, "list", "envs", tmp_path)
+
+
+def test_every_command_ends_with_what_to_do_next(capsys, tmp_path):
+    run = str(tmp_path / "run")
+    assert cli.main(["train", "toys:Guess-v0", "--run-dir", run, *QUICK]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: lfcs watch {run}")
+    assert cli.main(["eval", run, "--episodes", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["episodes"] == 2, "the last line of the output stays JSON"
+    assert err.splitlines()[-1] == f"next: lfcs report {run}, or lfcs resume {run} --steps 600"
+    assert cli.main(["resume", run]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: ")
+
+
+def test_choices_are_said_and_kept(capsys, tmp_path):
+    assert cli.main(["train", "CartPole-v1", "--no-tuned", "--run-dir", str(tmp_path / "run"), *QUICK]) == 0
+    out = capsys.readouterr().out
+    notes = json.loads((tmp_path / "run" / "config.json").read_text())["notes"]
+    assert notes == {
+        "environments": "2 environments, compiled", "encoder": "population, 60 inputs",
+        "engine": "fused on cpu: acts in compiled loops, learns in compiled loops",
+    }  # fmt: skip
+    assert all(f"{name}: {text}\n" in out for name, text in notes.items()) and "with default settings" in out
+    assert lfcs.run.load_config(tmp_path / "run").train.num_envs == 2, "notes are no settings"
+
+
+def test_many_inputs_are_warned_of(capsys, tmp_path):
+    argv = ["toys:Clock-v0", "--env-kwargs", "horizon=400", "--set", "encoder.cells=20", "--steps", "20"]
+    argv += ["train.num_envs=1", "train.final_episodes=1", "network.neurons=4"]
+    argv = [*argv[:5], *argv[7:], *argv[5:7]]
+    assert cli.main(["train", *argv, "--run-dir", str(tmp_path / "run")]) == 0
+    assert "warning: the encoder makes 8,020 inputs, more than 5,000" in capsys.readouterr().err
+
+
+def test_arguments_of_an_environment_stand_and_are_used_again(capsys, tmp_path):
+    run, argv = tmp_path / "run", ["--env-kwargs", "horizon=3", "ending=truncated", "--run-dir"]
+    assert cli.main(["train", "toys:Clock-v0", *argv, str(run), *QUICK]) == 0
+    assert "plain with horizon=3, ending='truncated'" in capsys.readouterr().out
+    assert lfcs.run.load_config(run).env_kwargs == {"horizon": 3, "ending": "truncated"}
+    assert lfcs.run.read_summary(run)["mean_return"] == 3.0, "a clock of three steps"
+    assert cli.main(["eval", str(run), "--episodes", "2"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["mean_return"] == 3.0
+    assert cli.main(["resume", str(run), "--steps", "400"]) == 0
+    assert lfcs.run.read_summary(run)["mean_return"] == 3.0
+
+
+@pytest.mark.parametrize(("argv", "expected"), [
+    (["CartPole-v1", "--env-kwargs", "gravity"], "--env-kwargs wants KEY=VALUE, got 'gravity'"),
+    (["CartPole-v1", "--env-kwargs", "gravitas=3"], "with gravitas=3: CartPoleEnv.__init__() got an unexpected"),
+    (["MemoryChain16-v0", "--env-kwargs", "size=3"], "with size=3: MemoryChain.__init__() got an unexpected"),
+    (["MemoryChain16-v0", "--env-kwargs", "length=x"], "length of a task must be a whole number"),
+    (["toys:Clock-v0", "--env-workers", "1", "--env-kwargs", "size=3"], "with size=3"),
+    (["CartPole-v1", "--env-kwargs", "a={1}"], "env_kwargs wants plain values"),
+    (["Pendulum-v1", "--env-kwargs", "g=9.8", "--set", "train.env_kind=compiled"],
+     "no compiled form of 'Pendulum-v1' with g=9.8"),
+])  # fmt: skip
+def test_wrong_arguments_of_an_environment_are_one_line(capsys, tmp_path, argv, expected):
+    assert expected in failing(capsys, "train", *argv, "--run-dir", tmp_path / "run")
+
+
+def test_completion_needs_its_extra(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'lfcs[completion]'" in failing(capsys, "completion", "bash")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands(capsys, shell):
+    pytest.importorskip("shtab")
+    assert cli.main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert "lfcs" in out and "--env-kwargs" in out and "report" in out
 
 
 def test_the_help_of_train_tells_every_setting(capsys):

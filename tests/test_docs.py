@@ -28,8 +28,18 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "experiments/results/README.md")
 }
 # what is added to a command to run it here; others are only parsed
-RUN = {"train": [], "eval": [], "resume": [], "agents": [], "envs": [], "experiments": [], "compare": ["--print-plan"]}
-RUN["plot"] = []
+RUN = {
+    "train": [],
+    "eval": [],
+    "resume": [],
+    "agents": [],
+    "envs": [],
+    "experiments": [],
+    "list": [],
+    "report": [],
+    "plot": [],
+    "compare": ["--print-plan"],
+}
 RUN["tune"] = RUN["compare"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 MARKS = "<!-- generated -->\n", "<!-- end -->\n"

@@ -86,7 +86,7 @@ def test_a_video_is_mp4_where_nothing_is_said(run, capsys):
 def test_a_window_opens_where_there_is_a_display(run, monkeypatch, capsys):
     monkeypatch.setattr(play, "has_display", lambda: True)
     seen, shown = [], watching.rendering
-    monkeypatch.setattr(watching, "rendering", lambda env, mode: seen.append(mode) or shown(env, mode))
+    monkeypatch.setattr(watching, "rendering", lambda env, mode, kwargs: seen.append(mode) or shown(env, mode, kwargs))
     before = set(run.path.iterdir())
     assert cli.main(["play", str(run.path)]) == 0
     out = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import lfcs
 from lfcs.agents.importance import Importance
 from lfcs.configure import build_config
 from lfcs.errors import UserError
+from lfcs.monitor import read_metrics
 
 SMALL = {
     "network.neurons": 8, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10, "train.final_episodes": 3,
@@ -217,3 +219,76 @@ def test_directories_of_runs_do_not_collide(tmp_path, monkeypatch):
         lfcs.train("Nothing-v0")
     assert len(list((tmp_path / "runs").iterdir())) == 4  # what could not begin leaves nothing
     assert isinstance(gymnasium.spec("Guess-v0").entry_point, type)
+
+
+def test_a_finished_run_goes_on_beyond_its_end(tmp_path):
+    first = train(tmp_path, "CartPole-v1", tuned=False)
+    rows = (first.path / "metrics.csv").read_text()
+    longer = lfcs.resume(first.path, steps=400)
+    assert longer.config.steps == 400 and longer.summary["env_steps"] == 400
+    kept = (first.path / "metrics.csv").read_text()
+    assert kept.startswith(rows) and len(kept.splitlines()) == 21, "every window stands, once"
+    before = json.loads((first.path / "summary_200.json").read_text())
+    assert before["mean_return"] == first.summary["mean_return"] and before["env_steps"] == 200
+    config = json.loads((first.path / "config.json").read_text())
+    assert config["steps"] == 400 and config["steps_before"] == [200]
+    assert lfcs.resume(first.path).summary == longer.summary, "finished again"
+
+
+def test_what_falls_over_a_runs_steps_falls_over_the_new_total(tmp_path):
+    whole = train(tmp_path, "CartPole-v1", "whole", steps=400, tuned=False)
+    longer = lfcs.resume(train(tmp_path, "CartPole-v1", "longer", tuned=False).path, steps=400)
+    rates = [[row["train/learning_rate"] for row in read_metrics(run.path)] for run in (whole, longer)]
+    assert rates[0][10:] == rates[1][10:] and rates[0][:10] != rates[1][:10]
+    assert rates[1][9] < rates[1][10], "at the old end it had fallen to its end"
+
+
+def test_going_on_that_is_cut_is_resumed_bit_by_bit(tmp_path):
+    class Cut(lfcs.Callback):
+        def window(self, trainer, metrics):
+            if trainer.env_steps == 300:
+                trainer.interrupt()
+
+    paths = [train(tmp_path, "CartPole-v1", name, tuned=False, callbacks=[Cut()]).path for name in ("a", "b")]
+    with pytest.raises(lfcs.UserError, match="stopped at step 300"):
+        lfcs.resume(paths[0], steps=400, callbacks=[Cut()])
+
+    class Cut(lfcs.Callback):  # the same by name, and does nothing
+        pass
+
+    cut, whole = lfcs.resume(paths[0], callbacks=[Cut()]), lfcs.resume(paths[1], steps=400, callbacks=[Cut()])
+    same = ("mean_return", "mean_return_sampled", "env_steps", "weight_updates")
+    assert [cut.summary[key] for key in same] == [whole.summary[key] for key in same]
+
+
+def test_a_run_that_stopped_early_goes_on(tmp_path):
+    stopped = train(tmp_path, "CartPole-v1", callbacks=[lfcs.StopAt(1.0)], tuned=False)
+    assert stopped.summary["env_steps"] == 100
+    with pytest.raises(UserError, match="has taken 100 steps: going on wants more of them, got 100"):
+        lfcs.resume(stopped.path, steps=100, callbacks=[lfcs.StopAt(1e9)])
+    longer = lfcs.resume(stopped.path, steps=150, callbacks=[lfcs.StopAt(1e9)])
+    assert longer.summary["env_steps"] == 150 and longer.summary["stopped"] is None
+
+
+def test_arguments_go_to_a_class_too(tmp_path):
+    run = train(tmp_path, toys.Clock, env_kwargs={"horizon": 4, "ending": "truncated"})
+    assert run.summary["mean_return"] == 4.0 and run.config.env_kwargs["horizon"] == 4
+    with pytest.raises(UserError, match="with hours=3"):
+        train(tmp_path, toys.Clock, "wrong", env_kwargs={"hours": 3})
+
+
+def test_a_compiled_task_stands_for_arguments_or_is_plain(tmp_path):
+    found = {
+        name: train(tmp_path, env, name, env_kwargs=kwargs, tuned=False)
+        for name, env, kwargs in (
+            ("stands", "CartPole-v1", {"sutton_barto_reward": True}),
+            ("made", "MemoryChain16-v0", {"length": 3}),
+            ("plain", "Pendulum-v1", {"g": 0.0}),
+            ("limit", "CartPole-v1", {"max_episode_steps": 3}),
+        )
+    }
+    notes = {name: json.loads((run.path / "config.json").read_text())["notes"] for name, run in found.items()}
+    assert notes["stands"]["environments"] == "2 environments, compiled with sutton_barto_reward=True"
+    assert notes["made"]["environments"] == "2 environments, compiled with length=3"
+    assert notes["plain"]["environments"] == "2 environments, plain with g=0.0, of which there is no compiled form"
+    assert found["limit"].summary["mean_return"] == 3.0 and found["stands"].summary["mean_return"] == -1.0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 
 from lfcs.envs.classic.base import NO_LIMIT, CompiledVectorEnv, Task
 
@@ -29,11 +33,11 @@ MODULES = {
 }
 
 
-def find(env_id: str) -> Task | None:
+def find(env_id: str, given: Mapping[str, Any] | None = None) -> Task | None:
     """Return the compiled task of a registered id with its time limit, or None where there is none.
 
     There is one where the id runs gymnasium's own class, or one of our memory tasks, without wrappers and with
-    arguments that a task stands for.
+    arguments that a task stands for: those of its registration, and those ``given`` in their place.
     """
     spec = gymnasium.registry.get(env_id)
     if spec is None or spec.entry_point is None or spec.additional_wrappers:
@@ -42,9 +46,16 @@ def find(env_id: str) -> Task | None:
     name = entry if isinstance(entry, str) else f"{entry.__module__}:{getattr(entry, '__qualname__', '')}"
     if name not in MODULES:
         return None
-    module = importlib.import_module(f"lfcs.envs.classic.{MODULES[name]}")
-    tasks: tuple[Task, ...] = (module.make(**spec.kwargs),) if hasattr(module, "make") else module.TASKS
-    for task in tasks:
-        if spec.kwargs == task.kwargs:
+    module, kwargs = importlib.import_module(f"lfcs.envs.classic.{MODULES[name]}"), {**spec.kwargs, **(given or {})}
+    for task in _tasks(module, entry, kwargs):
+        if kwargs == task.kwargs:
             return dataclasses.replace(task, limit=spec.max_episode_steps or NO_LIMIT)
     return None
+
+
+def _tasks(module: Any, entry: Any, kwargs: Mapping[str, Any]) -> tuple[Task, ...]:
+    """Return the tasks of a module; one that it makes only of arguments that the environment knows."""
+    if not hasattr(module, "make"):
+        return module.TASKS
+    known = inspect.signature(load_env_creator(entry) if isinstance(entry, str) else entry).parameters
+    return (module.make(**kwargs),) if kwargs.keys() <= known.keys() else ()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lfcs import __version__
-from lfcs.cli import bench, compare, look, play, plot, train, tune
+from lfcs.cli import bench, compare, look, play, plot, report, train, tune
 from lfcs.cli.parsing import Parser
 from lfcs.errors import guarded
 
@@ -21,12 +21,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lfcs {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    def command(name: str, call: Any, help_: str, **given: Any) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=help_, description=help_, **given)
+    def command(name: str, call: Any, help_: str, hidden: bool = False, **given: Any) -> argparse.ArgumentParser:
+        told: dict[str, Any] = {} if hidden else {"help": help_}
+        made = commands.add_parser(name, description=help_, **told, **given)
         made.set_defaults(call=call)
         return made
 
-    for group in (train, compare, tune, bench, look, plot, play):
+    for group in (train, plot, play, report, compare, tune, bench, look):
         group.add(command)
     return parser
 

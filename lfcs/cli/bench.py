@@ -8,6 +8,8 @@ from pathlib import Path
 from lfcs.cli.parsing import Command
 from lfcs.errors import UserError
 
+HINT = "next: lfcs bench --out FILE keeps the figures; docs/performance.md says what they mean"
+
 
 def add(command: Command) -> None:
     """Add the command."""
@@ -39,3 +41,4 @@ def bench(args: argparse.Namespace) -> None:
         threshold.run(args.seeds, args.threads, args.out)
         return
     benchmark.run(args.quick, args.threads, args.out)
+    print("next: docs/performance.md has these figures as they were measured" if args.out else HINT)

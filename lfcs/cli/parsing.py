@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -42,3 +43,17 @@ def pair(text: str) -> tuple[str, str]:
     if not equals:
         raise UserError(f"--set wants section.key=value, got {text!r}")
     return key, value
+
+
+def kwargs_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of ``KEY=VALUE``s; a value that is no literal of Python is text. Raises UserError."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"--env-kwargs wants KEY=VALUE, got {text!r}")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = {"true": True, "false": False}.get(value, value)
+    return found

@@ -6,12 +6,13 @@ import argparse
 import gc
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lfcs.cli.parsing import Command, Settings, pair
+from lfcs.cli.parsing import Command, Settings, kwargs_of, pair
 from lfcs.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ def add(command: Command) -> None:
     evaluated.add_argument("run", type=Path)
     evaluated.add_argument("--episodes", type=int, default=100)
     evaluated.add_argument("--seed", type=int, default=1)
-    command("resume", resume, "continue a run from its newest checkpoint").add_argument("run", type=Path)
+    resumed = command("resume", resume, "continue a run from its newest checkpoint, or go on with a finished one")
+    resumed.add_argument("run", type=Path)
+    resumed.add_argument(
+        "--steps",
+        type=int,
+        help="go on to so many environment steps in all, beyond the end of a finished run: learning rates and the "
+        "entropy bonus, which fall over a run's steps, are from here on what they are in a run of that many",
+    )
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +56,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
+    parser.add_argument("--no-tuned", action="store_true", help="default settings, though there is an experiment")
+    parser.add_argument(
+        "--env-kwargs",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the environment is made with, as gymnasium.make takes it: numbers, True, lists, or else text",
+    )
     parser.add_argument("--engine", default="fused", help="fused, tensor, or snntorch, the slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
@@ -58,7 +75,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train one run, or one for each of several seeds."""
     with uncollected():
-        from lfcs import envs, run
+        from lfcs import notes, run
 
     if args.seeds is not None:
         _train_seeds(args)
@@ -67,9 +84,10 @@ def train(args: argparse.Namespace) -> None:
         raise UserError("--jobs is for several --seeds")
     config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
     trainer = run.begin(config, args.run_dir)
-    print(f"{config.env}: {envs.described(trainer.envs)}")
-    if said := envs.flattening(trainer.envs):
-        print(said)
+    for name, text in notes.choices(trainer).items():
+        print(f"{name}: {text}")
+    for text in notes.warnings(trainer):
+        print(f"warning: {text}", file=sys.stderr)
     introduce(config, f"seed {config.seed}", args.experiment)
     _run(trainer)
 
@@ -93,13 +111,14 @@ def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
     """Return the settings of a run; ``args.experiment`` is found where there is one."""
     from lfcs import configure, experiments
 
-    args.experiment = args.experiment or experiments.find(args.env)
-    env = args.experiment["env"] if args.experiment else args.env
+    found = args.experiment or experiments.find(args.env)
+    env = found["env"] if found else args.env
+    args.experiment = None if args.no_tuned else found
     overrides: dict[str, Any] = {"train.env_workers": workers}
     overrides |= {"train.threads": args.threads} if args.threads else {}
     overrides |= dict(pair(text) for text in args.set)
     given = args.agent, args.steps, seed, args.device, args.engine
-    return configure.build_config(env, *given, overrides, args.experiment)
+    return configure.build_config(env, *given, overrides, args.experiment, kwargs_of(args.env_kwargs))
 
 
 def introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> None:
@@ -110,7 +129,6 @@ def introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> 
         minutes = experiment["minutes"] * config.steps / experiment["steps"]
         took = f"about {minutes:.0f} minute{'s' if round(minutes) > 1 else ''}" if minutes >= 1 else "under a minute"
         print(f"a run takes {took} on two cores, as measured with the settings of the script")
-    print(f"{config.engine} engine, device {config.device}, {config.train.threads} thread(s)")
 
 
 def _run(trainer: Trainer) -> None:
@@ -160,21 +178,27 @@ def report(summary: dict[str, Any], run_dir: Path) -> None:
     if summary.get("stopped"):
         print(f"stopped early: {summary['stopped']}")
     print(f"run directory: {run_dir}")
-    print(f"TensorBoard:   lfcs watch {run_dir}")
+    print(f"next: lfcs watch {run_dir}, lfcs plot {run_dir}, or lfcs report {run_dir}")
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Play episodes with a run's newest policy."""
+    """Play episodes with a run's newest policy. The last line of standard output is JSON."""
     from lfcs import run
+    from lfcs.progress import Episodes
 
     if args.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
-    results, env_steps = run.evaluate(args.run, args.episodes, args.seed)
+    shown = Episodes(args.episodes)
+    try:
+        results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear)
+    finally:
+        shown.close()
     for name, returns in results.items():
         print(f"{name}: {returns.mean():.2f} ± {returns.std():.2f} over {args.episodes} episodes")
     greedy = results["greedy"]
     found = {"mean_return": float(greedy.mean()), "std_return": float(greedy.std()), "episodes": args.episodes}
-    print(json.dumps(found | {"env_steps": env_steps}))
+    print(json.dumps(found | {"env_steps": env_steps}), flush=True)
+    print(f"next: lfcs report {args.run}, or lfcs resume {args.run} --steps {2 * env_steps}", file=sys.stderr)
 
 
 def resume(args: argparse.Namespace) -> None:
@@ -182,10 +206,13 @@ def resume(args: argparse.Namespace) -> None:
     from lfcs import run
 
     config = run.load_config(args.run)
-    if (args.run / "summary.json").exists():
-        print(f"{args.run} is already finished")
+    if args.steps is None and (args.run / "summary.json").exists():
+        print(f"{args.run} is already finished; --steps goes on beyond its {config.steps:,}")
         report(run.read_summary(args.run), args.run)
         return
-    trainer = run.proceed(args.run)
-    print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {config.steps:,}")
+    trainer = run.proceed(args.run, steps=args.steps)
+    total = trainer.config.steps
+    print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {total:,}")
+    if total != config.steps:
+        print(f"what falls over a run's steps falls over {total:,} from here on, before over {config.steps:,}")
     _run(trainer)

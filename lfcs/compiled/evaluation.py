@@ -19,7 +19,7 @@ from lfcs.compiled import act
 from lfcs.compiled.rollout import has_loops, is_compiled, memory_for, mind_of, senses_of
 from lfcs.compiled.tasks import Tasks
 from lfcs.engines import CompiledEngine
-from lfcs.evaluation import Watch
+from lfcs.evaluation import Heard, News, Watch
 from lfcs.policy import Policy
 from lfcs.rollout import check_finite
 from lfcs.spawn import cores
@@ -39,6 +39,7 @@ def evaluate(
     greedy: bool = True,
     watch: Watch | None = None,
     options: dict[str, Any] | None = None,
+    heard: Heard | None = None,
 ) -> Outcome:
     """Return the returns and lengths [episodes] of a policy; see :func:`lfcs.evaluation.evaluate`.
 
@@ -46,20 +47,22 @@ def evaluate(
     """
     if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
         flat = dataclasses.replace(policy.seeded(seed), observation_space=envs.single_observation_space)
-        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch, options)
+        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch, options, heard)
     senses, batch = senses_of(policy.encoder, False), envs.num_envs
     if watch is None and options is None and senses is not None and is_compiled(envs):
-        found = on_every_core(policy, senses, envs, episodes, seed, greedy)
+        found = on_every_core(policy, senses, envs, episodes, seed, greedy, heard)
     else:
         found = [
-            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), watch, options)
+            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), watch, options, heard)
             for done in range(0, episodes, batch)
         ]
     returns, lengths = (np.concatenate(part)[:episodes] for part in zip(*found, strict=True))
     return returns, lengths
 
 
-def on_every_core(policy: Policy, senses: Any, envs: Any, episodes: int, seed: int, greedy: bool) -> list[Outcome]:
+def on_every_core(
+    policy: Policy, senses: Any, envs: Any, episodes: int, seed: int, greedy: bool, heard: Heard | None
+) -> list[Outcome]:
     """Return what the episodes in compiled environments gave, divided over the cores that this process may use.
 
     Threads do not wait for each other, so that they cost nothing where cores are busy.
@@ -69,7 +72,7 @@ def on_every_core(policy: Policy, senses: Any, envs: Any, episodes: int, seed: i
 
     def play(first: int, last: int) -> Outcome:
         noise = Noise(policy, seed + first, last - first, greedy)
-        return side_by_side(policy, senses, envs.like(last - first), seed + first, noise)
+        return side_by_side(policy, senses, envs.like(last - first), seed + first, noise, heard)
 
     with ThreadPoolExecutor(min(parts, cores()), "lfcs-evaluation") as pool:
         return list(pool.map(play, bounds[:-1], bounds[1:]))
@@ -91,7 +94,9 @@ class Noise:
         return out
 
 
-def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise) -> Outcome:
+def side_by_side(
+    policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise, heard: Heard | None = None
+) -> Outcome:
     """Return returns and lengths of an episode in each of some compiled environments, of which none is kept."""
     batch, outward = envs.num_envs, policy.head.numbers().outward
     mind, memory = mind_of(policy, noise.greedy), memory_for(policy, batch, False)
@@ -105,6 +110,8 @@ def side_by_side(policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise
         act.play(outward, senses, mind, memory, tasks, noise.block(which), alive, more, steps)
         total[which] += more
         length[which] += steps
+        if heard is not None:
+            heard(int((~alive).sum()), int(steps.sum()))
         if not alive.all():
             which, tasks, memory = which[alive], tasks.of(alive), memory.of(alive)
     return total, length
@@ -117,6 +124,7 @@ def by_steps(
     noise: Noise,
     watch: Watch | None,
     options: dict[str, Any] | None,
+    heard: Heard | None = None,
 ) -> Outcome:
     """Return returns and lengths of an episode in each environment, showing every step to ``watch``."""
     batch, head, every = envs.num_envs, policy.head, np.arange(envs.num_envs)
@@ -125,7 +133,7 @@ def by_steps(
     action, kind = np.empty((batch, head.numbers().width)), memory.out.dtype
     nothing, none = np.empty((0, 0), kind), np.empty(0, kind)
     obs, _ = envs.reset(seed=seed, options=options)
-    starts, t = np.ones(batch, bool), 0
+    starts, t, news = np.ones(batch, bool), 0, News(heard)
     while running.any():
         check_finite(obs, "observation", int(length.sum()))
         if t % BLOCK == 0:
@@ -144,4 +152,5 @@ def by_steps(
         length += running
         running &= ~starts
         obs, t = following, t + 1
+        news.step(running)
     return total, length

@@ -63,7 +63,8 @@ def compare(
     write_report(root / "report.md", made)
     for view in views_of(made):
         draw_all(root, view.rows, RESULTS / f"{plan.experiment}_published.csv", view.axis, view.suffix)
-    print(f"\n{root / 'report.md'}, results.csv and figures; TensorBoard: lfcs watch {root / 'runs'}")
+    print(f"\n{root / 'report.md'}, results.csv and figures")
+    print(f"next: lfcs report {root / 'runs'}, or lfcs watch {root / 'runs'}")
     return rows
 
 

@@ -45,7 +45,8 @@ def compare(env: str, seed: int) -> None:
             f"{name:<10} {row.get('env_steps', 0):>8,} {row.get('weight_updates', 0):>8,}"
             f" {row['mean_return']:>8.2f} {row['std_return']:>7.2f} {row.get('seconds', 0.0):>8.0f}"
         )
-    print(f"\nrun directory: {trainer.run_dir}\nTensorBoard:   .venv/bin/lfcs watch runs")
+    print(f"\nrun directory: {trainer.run_dir}")
+    print(f"next: .venv/bin/lfcs watch runs, or .venv/bin/lfcs report {trainer.run_dir}")
 
 
 if __name__ == "__main__":

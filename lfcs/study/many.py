@@ -246,6 +246,6 @@ def train(runs: Sequence[Run], root: Path, jobs: int | None = None) -> None:
         seeds = f"{len(scores)} seed{'s' if len(scores) > 1 else ''}"
         print(f"\n{seeds}: final greedy return {aggregate(scores)} (95 % bootstrap interval of the IQM)")
         print(f"runs:        {root}/{runs[0][1].name.rpartition('_seed')[0]}_seed*")
-        print(f"TensorBoard: lfcs watch {root}")
-        print(f"next:        lfcs eval {runs[0][1]}; with more seeds the same command keeps these")
+        print("with more seeds the same command keeps these")
+        print(f"next: lfcs watch {root}, or lfcs report {root}")
     judge(runs, outcomes)

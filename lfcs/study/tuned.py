@@ -61,7 +61,8 @@ def write_all(search: Search, root: Path, study: Any, command: str, left_out: li
     script.write_text(experiment_script(search, found[0], command), encoding="utf-8")
     if picture:
         draw(root / "tune.png", study, weights)
-    print(f"\nbest: {found[0].value:.4g}, trial {found[0].number}; experiment script: {script}; {path}")
+    print(f"\nbest: {found[0].value:.4g}, trial {found[0].number}; {path}")
+    print(f"next: python {script} trains with the best settings; more --trials go on with the search")
 
 
 def name_of(search: Search) -> str:

@@ -1,0 +1,1 @@
+"""One page of runs: a self-contained HTML file that needs no network."""
