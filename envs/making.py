@@ -61,19 +61,30 @@ def _finished(env: Any, previous: Previous) -> gymnasium.Env:
     return env
 
 
-def _maker(env: Env, previous: Previous) -> Callable[[], gymnasium.Env]:
+def renders(env_id: str) -> bool:
+    """Return whether an environment, whose module is imported, can give pictures as arrays."""
+    made: Any = gymnasium.spec(short_name(env_id)).entry_point
+    made = gymnasium.envs.registration.load_env_creator(made) if isinstance(made, str) else made
+    return "rgb_array" in (getattr(made, "metadata", None) or {}).get("render_modes", ())
+
+
+def _maker(env: Env, previous: Previous, render: bool = False) -> Callable[[], gymnasium.Env]:
     """Return what makes one environment. Raises UserError where an extra or a module is missing."""
     if not isinstance(env, str):
         return lambda: _finished(env(), previous)
     load(env)
     options: dict[str, Any] = {"obs_type": "ram"} if env.startswith("ALE/") else {}
+    options |= {"render_mode": "rgb_array"} if render and renders(env) else {}
     return lambda: _finished(gymnasium.make(env, disable_env_checker=True, **options), previous)
 
 
-def make_sync(env: Env, num_envs: int, previous: Previous = NOTHING) -> SyncVectorEnv:
-    """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec."""
+def make_sync(env: Env, num_envs: int, previous: Previous = NOTHING, render: bool = False) -> SyncVectorEnv:
+    """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec.
+
+    With ``render`` those that can give pictures as arrays do; what is not an id is made as it is.
+    """
     try:
-        envs = SyncVectorEnv([_maker(env, previous)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        envs = SyncVectorEnv([_maker(env, previous, render)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     except gymnasium.error.UnregisteredEnv:
         raise UserError(f"unknown environment {env!r}{nearest(short_name(str(env)), gymnasium.registry)}") from None
     except gymnasium.error.Error as error:

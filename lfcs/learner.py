@@ -8,7 +8,7 @@ engine of its own that does so.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -22,11 +22,17 @@ from lfcs.network import NetState
 from lfcs.trajectory import Replay, Trajectory, after
 from lfcs.update import Credit, Update, View
 
+Show = Callable[[Trajectory, View, Record], None]
+
 
 class Learns(Protocol):
-    """What the trainer needs of a form of learning."""
+    """What the trainer needs of a form of learning.
+
+    ``show`` is given every pass over a window: the window, the view of it that the pass began with, and what it saw.
+    """
 
     update: Update
+    show: Show | None
 
     def learn(self, traj: Trajectory, left: float) -> Record:
         """Learn from a window; ``left`` is the share of the run still to come."""
@@ -48,6 +54,7 @@ class Learner:
         self.update, self.reference, self.replay, self.burn_in = update, reference, replay, burn_in
         self.rule, self.agent, self.ticks = update.rule, update.agent, update.ticks
         self.past: Past | None = None
+        self.show: Show | None = None
 
     @torch.no_grad()
     def learn(self, traj: Trajectory, left: float) -> Record:
@@ -61,12 +68,12 @@ class Learner:
         if self.agent.looks:
             view = self.look(traj)
         if self.replay is None:
-            return self._passes(traj, view, self.rule.replays)[0]
+            return self._shown(traj, view, self.rule.replays)[0]
         self.replay.add(traj)
-        record, view = self._passes(traj, view, 1)
+        record, view = self._shown(traj, view, 1)
         largest = record.largest
         for _ in range(1, self.rule.replays):
-            record, _ = self._passes(*self.drawn(self.replay.draw(), traj), 1)
+            record, _ = self._shown(*self.drawn(self.replay.draw(), traj), 1)
             largest = torch.maximum(largest, record.largest)
         return record._replace(largest=largest)
 
@@ -126,6 +133,18 @@ class Learner:
             chunk = slice(start, min(start + self.rule.tau_f, len(traj.action)))
             ticks = (chunk.stop - start) * self.ticks
             yield chunk, past.extended(engine, traj.x[chunk], traj.reset[chunk], ticks, differentiable)
+
+    def _shown(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
+        """Go over a window ``count`` times; where somebody looks on, pass by pass, which gives the same numbers."""
+        if self.show is None:
+            return self._passes(traj, view, count)
+        largest = torch.zeros_like(traj.value[0, 0])
+        for _ in range(count):
+            before = view
+            record, view = self._passes(traj, before, 1)
+            largest = torch.maximum(largest, record.largest)
+            self.show(traj, before, record)
+        return record._replace(largest=largest), view
 
     def _passes(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
         """Go over a window ``count`` times, at first with a view of it; return what the last pass saw, and its view."""

@@ -40,6 +40,14 @@ def kl_estimate(rho: Tensor) -> Tensor:
     return (rho - 1.0 - rho.log()).mean()
 
 
+def reverse_kl_estimate(ratio: Tensor) -> Tensor:
+    """Estimate KL(new || acting) as the mean of r log r - (r - 1), r = π_new/π_acting of the actions that were taken.
+
+    Never negative, as :func:`kl_estimate`, of which it is the other direction. Source: as there, with r as the weight.
+    """
+    return (ratio * ratio.log() - (ratio - 1.0)).mean()
+
+
 @inner
 def k3(rho: float) -> float:
     """(ρ - 1) - log ρ; see :func:`kl_estimate`."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Sample
 from lfcs.engines.past import Past, slow_trace
+from lfcs.learner import Show
 from lfcs.measured import Record, kl_estimate
 from lfcs.network import NetState
 from lfcs.trajectory import Trajectory
@@ -29,6 +30,7 @@ class OnlineLearner:
     def __init__(self, update: Update) -> None:
         self.update, self.rule = update, update.rule
         self.past: Past | None = None
+        self.show: Show | None = None
 
     def _begin(self, state: NetState, reset: Tensor) -> Past:
         """Start the new policy's state where the reference's is, with empty traces."""
@@ -51,14 +53,15 @@ class OnlineLearner:
         rate = update.follow_rate(states.spk[-steps * update.ticks :])
         whole = slice(0, steps)
         unseen = torch.ones_like(value)  # no rule with an online form looks at a window's ratios before
-        credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), unseen))
+        view = View(value, update.bootstraps(traj, whole, seen), unseen)
+        credit = update.credit(traj, view)
         sample = update.sample(traj, whole, seen.params, credit)
         gradients = update.gradients(states, self.resets, traj.x, sample, credit.target - value, self.slow)
         norm = update.ascend(self._with_past(gradients, credit, traj))
         self._extend_traces(traj, states, sample)
         if self.slow is not None:
             self.slow.follow(states, self.resets)
-        return Record(
+        record = Record(
             value=value,
             rho=sample.rho,
             entropy=sample.judged.entropy,
@@ -68,6 +71,9 @@ class OnlineLearner:
             target=credit.target,
             largest=kl_estimate(sample.rho),
         )
+        if self.show is not None:
+            self.show(traj, view, record)
+        return record
 
     def _with_past(self, gradients: tuple[Tensor, ...], credit: Credit, traj: Trajectory) -> tuple[Tensor, ...]:
         """Add to the gradients, in place, what the traces from before the chunk make of its TD errors.

@@ -53,13 +53,13 @@ class Recorder(Callback):
         if where != self.where or self.waiting:
             return
         if moment.began[self.environment] and self.open:  # the one before was cut by a fresh start of all environments
-            self._finish(trainer.env_steps)
+            self.finish(trainer.env_steps)
         row = self._row(trainer, moment, self.environment)
         if len(self.open.setdefault("reward", [])) < self.steps:
             for name, value in row.items():
                 self.open.setdefault(name, []).append(value)
         if moment.ended[self.environment]:
-            self._finish(trainer.env_steps)
+            self.finish(trainer.env_steps)
             self.waiting = where != "training"
 
     def _row(self, trainer: Running, moment: Moment, b: int) -> dict[str, np.ndarray]:
@@ -79,7 +79,8 @@ class Recorder(Callback):
         row |= {name: part[0].cpu().numpy() for name, part in parts.items()}
         return {name: np.array(item) for name, item in row.items()}
 
-    def _finish(self, env_steps: int) -> None:
+    def finish(self, env_steps: int) -> None:
+        """End the episode that is being recorded, as if it were over."""
         episode = {name: np.stack(column) for name, column in self.open.items()}
         self.episodes.append(episode | {"env_steps": np.array(env_steps)})
         self.open = {}

@@ -25,6 +25,7 @@ from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
 from lfcs.engines import make_engine
+from lfcs.envs.making import make_sync
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH
 from lfcs.heads import named_head
@@ -35,6 +36,7 @@ from lfcs.rollout import steps_told
 from lfcs.spaces import flat_space
 from lfcs.trainer import Trainer, set_device, stream_seed
 from lfcs.verdict import Verdict
+from lfcs.watch import Watch
 
 MakeEnv = Callable[[], gymnasium.Env]
 
@@ -75,9 +77,22 @@ def new_run_dir(config: Config) -> Path:
     return path
 
 
-def standing(config: Config, run_dir: Path, callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
-    """Return the callbacks of a run in a directory, the user's among them."""
-    kept = Monitor(run_dir), Progress(progress), Summary(run_dir), Checkpoints(run_dir)
+def standing(
+    config: Config,
+    run_dir: Path,
+    callbacks: Sequence[Callback],
+    progress: bool,
+    make_env: MakeEnv | None = None,
+) -> list[Callback]:
+    """Return the callbacks of a run in a directory, the user's among them. Raises UserError on a bad tracker."""
+    shown = None
+    if config.train.watch != "none" and config.train.tracker != "none":
+        previous = envs.Previous.of(config.encoder)
+        shown = Watch(
+            config.train.watch, config.train.tracker, run_dir,
+            make=lambda: make_sync(make_env or config.env, 1, previous, render=True),
+        )  # fmt: skip
+    kept = Monitor(run_dir, shown), Progress(progress), Summary(run_dir), Checkpoints(run_dir)
     return [Verdict(config.steps), *callbacks, *kept]
 
 
@@ -99,7 +114,9 @@ def begin(
     run_dir = run_dir or claimed
     assert run_dir is not None
     try:
-        trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
+        trainer = make_trainer(
+            config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir
+        )
     except BaseException:
         if claimed:
             claimed.rmdir()
@@ -133,7 +150,7 @@ def proceed(
 ) -> Trainer:
     """Return the trainer of a run, restored from its newest checkpoint. Raises UserError if there is none."""
     config = load_config(run_dir, agent)
-    trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
+    trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir)
     with closed_on_error(trainer):
         trainer.load_state_dict(checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), trainer.device))
     return trainer
@@ -217,6 +234,7 @@ def train(
     engine: str = "fused",
     tuned: bool = True,
     progress: bool = False,
+    watch: str | None = None,
     **sections: dict[str, Any],
 ) -> Run:
     """Train a policy and return the finished :class:`Run`.
@@ -225,11 +243,12 @@ def train(
     learning rule by name, as ``package.module:Class``, or a subclass of :class:`lfcs.Agent`. ``settings`` are those of
     ``lfcs train --set``, ``{"rule.replays": 8}``, or by section as keywords, ``rule={"replays": 8}``. Where there is an
     experiment for ``env``, its tuned settings are used unless ``tuned`` is false. Environments run in this process
-    unless ``train.env_workers`` asks for workers. Raises UserError, one line, on anything that the user can mend.
+    unless ``train.env_workers`` asks for workers. ``watch`` is the setting ``train.watch``. Raises UserError, one line,
+    on anything that the user can mend.
     """
     if not isinstance(env, str) and (isinstance(env, gymnasium.Env) or not callable(env)):
         raise UserError(f"env wants an id, a class or a function that makes an environment, got {env!r}")
-    flat = _given(settings, callbacks) | flattened(sections)
+    flat = _given(settings, callbacks) | flattened(sections) | ({"train.watch": watch} if watch else {})
     name = env if isinstance(env, str) else name_of(env, {})
     experiment = experiments.find(env) if isinstance(env, str) and tuned else None
     name = experiment["env"] if experiment else name

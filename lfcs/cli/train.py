@@ -48,6 +48,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
+    parser.add_argument(
+        "--watch", help="what is shown: none, scalars, full, or auto, full as far as time allows (default)"
+    )
     parser.add_argument("--engine", default="fused", help="fused, tensor, or snntorch, the slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
@@ -97,6 +100,7 @@ def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
     env = args.experiment["env"] if args.experiment else args.env
     overrides: dict[str, Any] = {"train.env_workers": workers}
     overrides |= {"train.threads": args.threads} if args.threads else {}
+    overrides |= {"train.watch": args.watch} if args.watch else {}
     overrides |= dict(pair(text) for text in args.set)
     given = args.agent, args.steps, seed, args.device, args.engine
     return configure.build_config(env, *given, overrides, args.experiment)

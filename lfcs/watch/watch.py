@@ -1,0 +1,161 @@
+"""The callback that shows a run: curves at every window; more at every evaluation."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from lfcs import trackers
+from lfcs.callbacks import Callback, Running
+from lfcs.pictures.passes import Gone
+from lfcs.trackers import Tracker
+from lfcs.trainer import Trainer
+from lfcs.watch import told
+from lfcs.watch.budget import Budget
+from lfcs.watch.drawn import pictures
+from lfcs.watch.episode import Stage
+from lfcs.watch.passes import Passes, band
+from lfcs.watch.signals import signals_of
+
+SATURATED = 0.9  # spikes per tick from which a neuron counts as saturated
+RATIOS = 4  # passes whose ratios have a histogram each
+
+
+class Watch(Callback):
+    """Hands a run to a tracker. It reads and never writes, so that a watched run learns as one that is not.
+
+    ``level`` is ``scalars``, ``full`` or ``auto``; see the setting ``train.watch``. ``make`` makes one environment, to
+    play an episode of an evaluation again.
+    """
+
+    def __init__(
+        self,
+        level: str,
+        tracker: str,
+        run_dir: Path,
+        make: Callable[[], gymnasium.vector.SyncVectorEnv],
+    ) -> None:
+        trackers.find(tracker)  # before anything slow
+        self.level, self.name, self.run_dir = level, tracker, run_dir
+        self.budget, self.stage = Budget(), Stage(make)
+        self.tracker: Tracker | None = None
+        self.passes: Passes | None = None
+        self.evaluated, self.before, self.put_off = False, 0, 0
+        self.said: set[str] = set()
+
+    def begin(self, trainer: Running) -> None:
+        """Open the tracker; tell the settings where the run is new."""
+        assert isinstance(trainer, Trainer)
+        self.tracker, self.before = trackers.begin(self.name, self.run_dir, trainer.env_steps), trainer.env_steps
+        if self.level != "scalars":
+            self.passes = Passes(trainer.learner.update)
+            trainer.learner.show = self.passes.show
+        if self.tracker is not None and not trainer.env_steps:
+            self.tracker.layout(told.charts(self.passes is not None))
+            self.tracker.text("settings", told.in_words(trainer.config), 0)
+
+    def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
+        """Take note: the window that it belongs to is told of next."""
+        self.evaluated = True
+
+    def window(self, trainer: Running, metrics: dict[str, float]) -> None:
+        """Show the window, and after an evaluation all that is not a curve."""
+        assert isinstance(trainer, Trainer)
+        step, tracker = trainer.env_steps, self.tracker
+        if tracker is None:
+            return
+        if self.passes is not None:
+            with self.budget.counted():
+                more = self._looked(tracker, self.passes, trainer)
+            tracker.scalars(metrics | more, step)
+            if self.evaluated:
+                self._evaluated(tracker, self.passes, trainer)
+            self.passes.forget()
+        else:
+            tracker.scalars(metrics, step)
+        self.evaluated, self.before = False, step
+
+    def _looked(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> dict[str, float]:
+        """Show the passes over a window; return what belongs to its end."""
+        gone = passes.over(self.before, trainer.env_steps, trainer.since_sync == 0)
+        masked = passes.masked() if self.evaluated and passes.whole is passes.seen else None
+        *early, last = [self._of_pass(gone, masked, k) for k in range(len(gone.reference))]
+        for values, step in zip(early, gone.steps(), strict=False):
+            tracker.scalars(values, step)
+        return last | {"spikes/saturated_fraction": float((passes.rates() >= SATURATED).mean())}
+
+    def _of_pass(self, gone: Gone, masked: np.ndarray | None, k: int) -> dict[str, float]:
+        found = {"passes/kl_reference_new": gone.reference[k], "passes/kl_new_acting": gone.acting[k]}
+        return found if masked is None else found | {"passes/share_masked": masked[k]}
+
+    def _evaluated(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
+        """Show how numbers are distributed and, where there is time for it, what an episode looked like."""
+        with self.budget.counted():
+            self._histograms(tracker, passes, trainer)
+        elapsed = trainer.seconds + trainer.evaluation_seconds
+        if self.level == "full" or self.budget.allows(elapsed, trainer.env_steps / trainer.config.steps):
+            with self.budget.drawing():
+                self._pictures(tracker, passes, trainer)
+        else:
+            self.put_off += 1
+
+    def _histograms(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
+        network, ratios, step = trainer.learner.update.network, passes.ratios(), trainer.env_steps
+        n = network.config.neurons
+        hidden, readout = network.hidden.numpy(force=True), network.readout.numpy(force=True)
+        shown = {
+            "spikes/firing_rate": passes.rates(),
+            "weights/input": hidden[: -n - 1],
+            "weights/recurrent": hidden[-n:][~np.eye(n, dtype=bool)],
+            "weights/readout": readout[:, :-1],
+        }
+        for k in sorted({round(k) for k in np.linspace(0, len(ratios) - 1, min(RATIOS, len(ratios)))}):
+            shown[f"ratio/pass_{k + 1:02}"] = ratios[k]
+        for key, values in shown.items():
+            tracker.histogram(key, values, step)
+
+    def _pictures(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
+        """Play an episode; show its signals, pictures of it and a video."""
+        step, update = trainer.env_steps, trainer.learner.update
+        episode, frames, terminated = self.stage.play(trainer)
+        signals = signals_of(episode, trainer.final, update, terminated)
+        tracker.histogram("signals/eligibility", signals.eligibility, step)
+        tracker.histogram("signals/learning_signal", signals.signal, step)
+        if frames is not None:
+            tracker.video("episode/video", frames, step)
+        elif self.stage.missing:
+            self._say_once(trainer, f"no video: {self.stage.missing}")
+        if importlib.util.find_spec("matplotlib") is None:
+            self._say_once(trainer, "no pictures: they need the extra 'plots', pip install 'lfcs[plots]'")
+            return
+        seen = passes.gone, passes.ratios(), passes.masked(), band(update.agent)
+        for key, figure in pictures(episode, signals, seen, trainer):
+            tracker.image(key, figure, step)
+
+    def _say_once(self, trainer: Trainer, message: str) -> None:
+        if message not in self.said:
+            self.said.add(message)
+            trainer.warn(message)
+
+    def end(self, trainer: Running, summary: dict[str, Any]) -> None:
+        """Record settings and final scores; tell where pictures were left out."""
+        if self.tracker is None:
+            return
+        final = told.ending(summary)
+        if self.put_off:
+            final += f"\n\nPictures were left out at {self.put_off} evaluations to save time: `--watch full` draws all."
+        self.tracker.hparams(told.flat(trainer.config), told.scores(summary))
+        self.tracker.text("summary", final, summary["env_steps"])
+
+    def close(self) -> None:
+        """See :class:`Callback`."""
+        with ExitStack() as stack:
+            stack.callback(self.stage.close)
+            if self.tracker is not None:
+                stack.callback(self.tracker.close)
