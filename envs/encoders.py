@@ -174,6 +174,15 @@ class Population(Standardised):
         # Σ x² of a one-hot is 1, of cells about σ√π in spacings: a one-hot counts as so many cells that it is the same
         self.drive = config.cells * (coded + self.active / min(config.width * math.sqrt(math.pi), config.cells))
 
+    def ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest value [d] that the cells of each number stand for; 0 and 0 of a binary one."""
+        span, centre, half = self.constants[2:].reshape(3, -1)
+        std = np.sqrt(self.m2 / max(self.observed[0], 1.0))
+        std = np.where(std > 1e-8, std, 1.0)  # as in lfcs.compiled.act.deviations
+        middle, reach = np.where(span == DECLARED, centre, self.mean), np.where(span == DECLARED, half, 3.0 * std)
+        low, high = middle - reach, middle + reach
+        return np.where(span == BINARY, 0.0, low), np.where(span == BINARY, 0.0, high)
+
     def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
         """See :meth:`Identity.encode_tensor`; a standardised value beyond ±10 is beyond ±1 when divided by 3 too."""
         span, centre, half = constants[2:].unflatten(0, (3, -1))

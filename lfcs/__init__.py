@@ -15,6 +15,7 @@
     Agent      the base of learning rules; yours is a subclass with one method
     setting    declares an option of a rule, with its meaning and bounds
     Callback   the base of what looks on; StopAt and Recorder are two
+    Recording  episodes as labelled arrays, which Policy.record makes and a Recorder saves
     UserError  anything that you can mend, said in one line
 
 The equations stand in lfcs.rules, the learning rules in lfcs.agents, the neuron models in lfcs.neurons.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lfcs.errors import UserError
     from lfcs.policy import Policy
     from lfcs.recorder import Recorder
+    from lfcs.recording import Recording
     from lfcs.run import Run, load, resume, train
     from lfcs.study.compare import side_by_side as compare
 
@@ -41,11 +43,11 @@ HOMES = {  # where each name of the face stands
     "train": "run.train", "resume": "run.resume", "load": "run.load", "Run": "run.Run", "Policy": "policy.Policy",
     "compare": "study.compare.side_by_side", "Agent": "agent.Agent", "setting": "config.setting",
     "Callback": "callbacks.Callback", "StopAt": "callbacks.StopAt", "Recorder": "recorder.Recorder",
-    "UserError": "errors.UserError",
+    "Recording": "recording.Recording", "UserError": "errors.UserError",
 }  # fmt: skip
 __all__ = [
-    "Agent", "Callback", "Policy", "Recorder", "Run", "StopAt", "UserError", "compare", "load", "resume", "setting",
-    "train",
+    "Agent", "Callback", "Policy", "Recorder", "Recording", "Run", "StopAt", "UserError", "compare", "load",
+    "resume", "setting", "train",
 ]  # fmt: skip
 
 

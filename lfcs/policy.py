@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -22,6 +22,9 @@ from lfcs.nested import mapped
 from lfcs.network import NetState, SpikingNetwork
 from lfcs.pointers import ROW, Pointer, function_at, pointer
 from lfcs.spaces import batched
+
+if TYPE_CHECKING:
+    from lfcs.recording import Recording
 
 State = tuple[np.ndarray, ...]
 
@@ -144,6 +147,17 @@ class Policy:
         acted = self.act(batch, before, reset, deterministic)
         action = self.head.to_env(acted.action)
         return mapped(lambda batch: batch[0], action) if single else action, (acted.state.data.cpu().numpy(),)
+
+    def record(self, env: Any, episodes: int = 1, seed: int = 0, greedy: bool = True) -> Recording:
+        """Return a :class:`lfcs.Recording` of episodes that the policy plays as it is, which leaves it as it is.
+
+        ``env`` is a gymnasium id, an environment, a vector environment, of which each plays an episode at a time, or
+        what makes an environment. Episode i is that of seed ``seed`` + i, with the most probable actions where
+        ``greedy``, else with drawn ones. Raises UserError where the environment does not fit the policy.
+        """
+        from lfcs.playing import record
+
+        return record(self, env, episodes, seed, greedy)
 
     def seeded(self, seed: int) -> Policy:
         """Return this policy with a generator of its own; weights and encoder are shared."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lfcs import checkpoint
+from lfcs import episodes
 from lfcs.callbacks import Callback, Running
 from lfcs.errors import UserError
 from lfcs.evaluation import MAX_BATCH
-from lfcs.nested import named
 from lfcs.rollout import Moment
 
 WHERE = ("training", "greedy", "sampled")
@@ -22,11 +21,9 @@ class Recorder(Callback):
     """Keeps the last ``keep`` episodes of one environment, each up to ``steps`` steps, T of them.
 
     ``where`` is "greedy" or "sampled" for the first episode of each evaluation, or "training" for every episode. An
-    episode is a dictionary of arrays by step: ``observation`` [T, ...], ``input`` [T, D] (currents), ``spikes`` [T, N],
-    ``membrane`` [T, N] (in thresholds), ``readout`` [T, N], ``trace`` [T, G·(D + 1 + N)] (presynaptic), ``params``
-    [T, K] of the head, ``value`` [T], ``action`` (``action/0`` or ``action/key`` where it has parts), ``reward`` [T],
-    and ``env_steps``, when it was recorded. State is that of a step's last tick. :meth:`save` writes them all into one
-    file, keys ``0/spikes`` and so on, the oldest first; a run writes ``recording.npz`` into its directory at its end.
+    episode is a dictionary of arrays by step, as :mod:`lfcs.episodes` has them, with ``env_steps``, when it was
+    recorded. :meth:`save` writes them all into one file, keys ``0/spikes`` and so on, the oldest first; a run writes
+    ``recording.npz`` into its directory at its end, which :meth:`lfcs.Recording.load` reads.
     Raises ValueError on an unknown ``where`` or a bad number.
     """
 
@@ -53,34 +50,17 @@ class Recorder(Callback):
         if where != self.where or self.waiting:
             return
         if moment.began[self.environment] and self.open:  # the one before was cut by a fresh start of all environments
-            self.finish(trainer.env_steps)
-        row = self._row(trainer, moment, self.environment)
+            self._finish(trainer.env_steps)
+        policy = trainer.policy if self.where == "training" else trainer.final
+        row = episodes.row_of(policy, moment, self.environment)
         if len(self.open.setdefault("reward", [])) < self.steps:
             for name, value in row.items():
                 self.open.setdefault(name, []).append(value)
         if moment.ended[self.environment]:
-            self.finish(trainer.env_steps)
+            self._finish(trainer.env_steps)
             self.waiting = where != "training"
 
-    def _row(self, trainer: Running, moment: Moment, b: int) -> dict[str, np.ndarray]:
-        policy = trainer.policy if self.where == "training" else trainer.final
-        state = moment.state.at(slice(b, b + 1))
-        x = policy.encode(moment.obs[b : b + 1])
-        params, value = (part[0].detach().cpu().numpy() for part in policy.network.read(state, x))
-        row = {
-            "observation": moment.obs[b],
-            "input": x[0].cpu().numpy(),
-            "params": params,
-            "value": value,
-            "reward": np.float64(moment.reward[b]),
-        }
-        row |= {name: action[b] for name, action in named("action", moment.action)}
-        parts = {"spikes": state.spk, "membrane": state.mem, "readout": state.readout, "trace": state.trace}
-        row |= {name: part[0].cpu().numpy() for name, part in parts.items()}
-        return {name: np.array(item) for name, item in row.items()}
-
-    def finish(self, env_steps: int) -> None:
-        """End the episode that is being recorded, as if it were over."""
+    def _finish(self, env_steps: int) -> None:
         episode = {name: np.stack(column) for name, column in self.open.items()}
         self.episodes.append(episode | {"env_steps": np.array(env_steps)})
         self.open = {}
@@ -96,11 +76,7 @@ class Recorder(Callback):
 
     def save(self, path: str | Path) -> Path:
         """Write all episodes into one file, either whole or not at all; return its path."""
-        path = checkpoint.with_ending(path)
-        arrays: dict[str, Any] = {f"{i}/{k}": v for i, e in enumerate(self.episodes) for k, v in e.items()}
-        with checkpoint.whole(path) as file:
-            np.savez_compressed(file, **arrays)
-        return path
+        return episodes.write(path, self.episodes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the kept episodes and the one that is being recorded."""

@@ -216,6 +216,15 @@ class Run:
             return rows
         return pandas.DataFrame(rows)
 
+    def plot(self, divergence: bool = False) -> Any:
+        """Return a matplotlib figure of the run's learning curves, or of how far its policies were apart.
+
+        Raises UserError where matplotlib is missing.
+        """
+        from lfcs.study.curves import draw
+
+        return draw([self.path], divergence)
+
     def __repr__(self) -> str:
         got = f"greedy {self.summary['mean_return']:.2f}, sampled {self.summary['mean_return_sampled']:.2f}"
         return f"<Run of {self.config.agent} on {self.config.env}: return {got}; {self.path}>"

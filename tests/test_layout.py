@@ -27,16 +27,26 @@ FLOORS = [
     {"lfcs.engines", "lfcs.heads"},
     {"lfcs.policy", "lfcs.trajectory"},
     {"lfcs.rollout"},
-    {"lfcs.evaluation", "lfcs.agent", "lfcs.callbacks", "lfcs.average"},
-    {"lfcs.update", "lfcs.monitor", "lfcs.recorder", "lfcs.verdict", "lfcs.pictures", "lfcs.trackers"},
+    {"lfcs.evaluation", "lfcs.agent", "lfcs.callbacks", "lfcs.average", "lfcs.episodes"},
+    {
+        "lfcs.update",
+        "lfcs.monitor",
+        "lfcs.recorder",
+        "lfcs.verdict",
+        "lfcs.pictures",
+        "lfcs.recording",
+        "lfcs.trackers",
+    },
     {"lfcs.learner", "lfcs.online", "lfcs.compiled", "lfcs.device_rollout"},
     {"lfcs.trainer"},
     {"lfcs.agents", "lfcs.envs", "lfcs.experiments"},
-    {"lfcs.configure", "lfcs.run", "lfcs.catalogue", "lfcs.watch"},
+    {"lfcs.configure", "lfcs.run", "lfcs.catalogue", "lfcs.playing", "lfcs.watching", "lfcs.watch"},
     {"lfcs.study"},
     {"lfcs"},
     {"lfcs.cli"},
 ]
+# conveniences that import what stands above when they are called, and annotations of what they return
+REACHES_UP = {("lfcs.policy", "lfcs.playing"), ("lfcs.policy", "lfcs.recording"), ("lfcs.run", "lfcs.study.curves")}
 
 
 def modules():
@@ -82,7 +92,7 @@ def test_imports_point_down(name):
         assert not imports(name, lazy=False)
         return
     for other in imports(name):
-        assert floor(other) <= floor(name), f"{name} imports {other}"
+        assert floor(other) <= floor(name) or (name, other) in REACHES_UP, f"{name} imports {other}"
 
 
 def test_there_are_no_circles():

@@ -52,6 +52,10 @@ class ALIF(LIF):
         spk, below = cell(shifted, spk, mem - strength * adaptation)
         return spk, below + strength * after, after
 
+    def threshold(self, fields: tuple[Tensor, ...]) -> Tensor:
+        """Return A_t = 1 + b a_t [..., N], which the fields' spikes were judged by."""
+        return 1.0 + self.strength * fields[2]
+
     def tick(self, current: Tensor, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return z_t, u_t and a_t [B, N] from the whole ``current`` I_t [B, N] and those of a tick earlier."""
         strength, rho, (spk, mem, adaptation) = self.strength, self.rho, fields

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lfcs.pictures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SMALL, dress
+from lfcs.pictures.style import BLACK, BLUE, COLUMN, GREEN, GREY, ORANGE, RED, SMALL, dress
 
+SIZE = COLUMN, 3.6  # inches
 SPAN = 60  # steps that are shown
 
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lfcs.pictures.style import BLUE, GREY, ORANGE, RED, SKY, SMALL, dress
+from lfcs.pictures.style import BLUE, COLUMN, GREY, ORANGE, RED, SKY, SMALL, dress
 
+SIZE = COLUMN, 3.4  # inches
 SHADES = "#9ecae1", "#08306b"  # of the first pass and of the last
 
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
-from lfcs.pictures.passes import Gone
-from lfcs.trainer import Trainer
-from lfcs.watch.signals import Signals
-
-Seen = tuple[Sequence[Gone], Sequence[np.ndarray], np.ndarray, tuple[float, float]]
+from lfcs.episodes import Episode
+from lfcs.pictures import eligibility, membrane, passes, raster, style, weights
+from lfcs.policy import Policy
 
 
 def pictures(
-    episode: Mapping[str, np.ndarray], signals: Signals, seen: Seen, trainer: Trainer
+    episode: Episode,
+    policy: Policy,
+    synapses: list[eligibility.Synapse],
+    draw_passes: Callable[[Any], None],
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the pictures of an episode, and of the passes ``seen`` over the latest windows, each with its key."""
-    from lfcs.pictures.eligibility import draw_eligibility
-    from lfcs.pictures.passes import draw_passes
-    from lfcs.pictures.style import figure
+    """Yield the pictures of an episode of a policy, and of the latest passes, each with its key.
 
-    made = figure(3.4, 3.4)
-    draw_passes(made, *seen)
-    yield "learning/fast_and_slow", made
-    made = figure(3.4, 3.6)
-    draw_eligibility(made, signals.synapses)
-    yield "learning/eligibility", made
+    ``draw_passes`` draws the latter into a figure. Raises UserError where matplotlib is missing.
+    """
+    fields = weights.fields_of(policy)
+    drawn: list[tuple[str, tuple[float, float], Callable[[Any], None]]] = [
+        ("learning/fast_and_slow", passes.SIZE, draw_passes),
+        ("episode/raster", raster.SIZE, lambda f: raster.draw_raster(f, episode, weights.action_weights(policy))),
+        ("episode/membrane", membrane.SIZE, lambda f: membrane.draw_membrane(f, episode)),
+        ("learning/eligibility", eligibility.SIZE, lambda f: eligibility.draw_eligibility(f, synapses)),
+        *([("weights/receptive_fields", weights.FIELDS, lambda f: weights.draw_fields(f, fields))] if fields else []),
+    ]
+    for key, size, draw in drawn:
+        figure = style.figure(*size)
+        draw(figure)
+        yield key, figure

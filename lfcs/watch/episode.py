@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
 from lfcs.compiled.evaluation import evaluate
-from lfcs.recorder import Recorder
+from lfcs.episodes import Episode, row_of, stacked
 from lfcs.rollout import Moment, steps_told
 from lfcs.trainer import Trainer, stream_seed
 
@@ -59,7 +60,7 @@ class Noted(gymnasium.vector.VectorWrapper):
 class Played(NamedTuple):
     """An episode."""
 
-    episode: dict[str, np.ndarray]  # as a recorder has it
+    episode: Episode
     frames: np.ndarray | None  # [T, H, W, 3], None where there are none
     terminated: bool  # whether it came to its end, and was not cut
 
@@ -76,26 +77,25 @@ class Stage:
         """Return the first greedy episode of the evaluation of now."""
         self.envs = self.envs or self.make()
         envs = Noted(self.envs)
-        recorder, film = Recorder("greedy", keep=1, steps=STEPS), Film()
+        film = Film()
+        rows: list[Episode] = []
         env = self.envs.envs[0]
         if env.render_mode != "rgb_array":
             self.missing = "the environment gives no pictures (render_mode rgb_array)"
 
         def watch(obs: np.ndarray, state: Any, *rest: Any) -> None:
             moment = Moment(obs, trainer.final.network.state_of(state[0]), *rest)
-            recorder.acted(trainer, "greedy", moment)
+            rows.append(row_of(trainer.final, moment, 0))
             if self.missing is None and not moment.ended[0]:  # it has begun anew by then
                 self._shoot(film, env)
-            if len(recorder.open.get("reward", ())) == STEPS:
+            if len(rows) == STEPS:
                 raise EnoughError
 
         seed = stream_seed(trainer.config.seed, "evaluation", trainer.env_steps)
         now = steps_told(envs, trainer.env_steps // trainer.rollout.batch, frozen=True)
-        try:
+        with suppress(EnoughError):
             evaluate(trainer.final, envs, 1, seed, True, watch, now)
-        except EnoughError:
-            recorder.finish(trainer.env_steps)
-        return Played(recorder.episodes[-1], film.developed(), envs.terminated)
+        return Played(stacked(rows), film.developed(), envs.terminated)
 
     def _shoot(self, film: Film, env: gymnasium.Env) -> None:
         try:

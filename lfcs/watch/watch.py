@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from lfcs import trackers
 from lfcs.callbacks import Callback, Running
-from lfcs.pictures.passes import Gone
+from lfcs.pictures.passes import Gone, draw_passes
 from lfcs.trackers import Tracker
 from lfcs.trainer import Trainer
 from lfcs.watch import told
@@ -134,8 +135,9 @@ class Watch(Callback):
         if importlib.util.find_spec("matplotlib") is None:
             self._say_once(trainer, "no pictures: they need the extra 'plots', pip install 'lfcs[plots]'")
             return
-        seen = passes.gone, passes.ratios(), passes.masked(), band(update.agent)
-        for key, figure in pictures(episode, signals, seen, trainer):
+        ratios, masked, region = passes.ratios(), passes.masked(), band(update.agent)
+        draw = partial(draw_passes, gone=passes.gone, ratios=ratios, masked=masked, band=region)
+        for key, figure in pictures(episode, trainer.final, signals.synapses, draw):
             tracker.image(key, figure, step)
 
     def _say_once(self, trainer: Trainer, message: str) -> None:
