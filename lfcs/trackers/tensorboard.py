@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from lfcs.trackers.base import FPS, Charts, counted, finite, gif, png
+
+METRICS = "eval/mean_reward", "eval/mean_reward_sampled", "rollout/ep_rew_mean"
+FIRST = "agent", "env", "final/", "rule."  # how the names of the columns begin that come first
 
 
 class TensorBoard:
@@ -62,10 +66,16 @@ class TensorBoard:
         """See :class:`lfcs.trackers.Tracker`.
 
         The scores are columns of the table of hyperparameters. TensorBoard's own "metrics" would be curves of one dot;
-        those here are curves that there are.
+        those here are curves that there are. Of the columns it puts first those that are said to differ.
         """
-        curves = dict.fromkeys(("eval/mean_reward", "eval/mean_reward_sampled", "rollout/ep_rew_mean"), 0.0)
-        for part in hparams({**{f"final/{key}": score for key, score in scores.items()}, **settings}, curves):
+        final = {f"final/{key}": score for key, score in scores.items()}
+        experiment, *session = hparams({**final, **settings}, dict.fromkeys(METRICS, 0.0))
+        plugin = experiment.value[0].metadata.plugin_data
+        told = HParamsPluginData.FromString(plugin.content)
+        for info in told.experiment.hparam_infos:
+            info.differs = info.name.startswith(FIRST)
+        plugin.content = told.SerializeToString()
+        for part in (experiment, *session):
             self.writer.file_writer.add_summary(part)
 
     def layout(self, charts: Charts) -> None:

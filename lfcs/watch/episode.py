@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from PIL import Image
 
 from lfcs.compiled.evaluation import evaluate
 from lfcs.episodes import Episode, row_of, stacked
@@ -33,9 +34,8 @@ class Film:
     def shoot(self, render: Callable[[], Any]) -> None:
         """Take a frame of a step, or leave it out."""
         if self.count % self.every == 0:
-            frame = np.asarray(render(), np.uint8)
-            stride = max(1, round(frame.shape[1] / WIDTH))
-            self.frames.append(frame[::stride, ::stride].copy())
+            frame = Image.fromarray(np.asarray(render(), np.uint8))
+            self.frames.append(np.asarray(frame.reduce(max(1, round(frame.width / WIDTH)))))
         self.count += 1
         if len(self.frames) == FRAMES:
             self.frames, self.every = self.frames[::2], 2 * self.every

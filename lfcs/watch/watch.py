@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ class Watch(Callback):
             tracker.video("episode/video", frames, step)
         elif self.stage.missing:
             self._say_once(trainer, f"no video: {self.stage.missing}")
-        if importlib.util.find_spec("matplotlib") is None:
+        if find_spec("matplotlib") is None:
             self._say_once(trainer, "no pictures: they need the extra 'plots', pip install 'lfcs[plots]'")
             return
         ratios, masked, region = passes.ratios(), passes.masked(), band(update.agent)
