@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,14 +22,20 @@ from lfcs.network import NetState
 from lfcs.trajectory import Replay, Trajectory, after
 from lfcs.update import Credit, Update, View
 
-Show = Callable[[Trajectory, View, Record], None]
+
+class Pass(NamedTuple):
+    """What is shown of a pass over a window, all [T, B]."""
+
+    rho: Tensor  # ratio to the reference of the actions taken, as the pass came to them
+    advantage: Tensor  # that the pass learned from
+    stale: Tensor | None  # see :class:`lfcs.trajectory.Trajectory`
+
+
+Show = Callable[[Pass], None]
 
 
 class Learns(Protocol):
-    """What the trainer needs of a form of learning.
-
-    ``show`` is given every pass over a window: the window, the view of it that the pass began with, and what it saw.
-    """
+    """What the trainer needs of a form of learning; ``show`` is given every pass where somebody looks on."""
 
     update: Update
     show: Show | None
@@ -68,12 +74,12 @@ class Learner:
         if self.agent.looks:
             view = self.look(traj)
         if self.replay is None:
-            return self._shown(traj, view, self.rule.replays)[0]
+            return self._passes(traj, view, self.rule.replays)[0]
         self.replay.add(traj)
-        record, view = self._shown(traj, view, 1)
+        record, view = self._passes(traj, view, 1)
         largest = record.largest
         for _ in range(1, self.rule.replays):
-            record, _ = self._shown(*self.drawn(self.replay.draw(), traj), 1)
+            record, _ = self._passes(*self.drawn(self.replay.draw(), traj), 1)
             largest = torch.maximum(largest, record.largest)
         return record._replace(largest=largest)
 
@@ -134,23 +140,14 @@ class Learner:
             ticks = (chunk.stop - start) * self.ticks
             yield chunk, past.extended(engine, traj.x[chunk], traj.reset[chunk], ticks, differentiable)
 
-    def _shown(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
-        """Go over a window ``count`` times; where somebody looks on, pass by pass, which gives the same numbers."""
-        if self.show is None:
-            return self._passes(traj, view, count)
-        largest = torch.zeros_like(traj.value[0, 0])
-        for _ in range(count):
-            before = view
-            record, view = self._passes(traj, before, 1)
-            largest = torch.maximum(largest, record.largest)
-            self.show(traj, before, record)
-        return record._replace(largest=largest), view
-
     def _passes(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
         """Go over a window ``count`` times, at first with a view of it; return what the last pass saw, and its view."""
         largest = torch.zeros_like(traj.value[0, 0])
         for _ in range(count):
-            record, view = self._pass(traj, self.update.credit(traj, view))
+            credit = self.update.credit(traj, view)
+            record, view = self._pass(traj, credit)
+            if self.show is not None:
+                self.show(Pass(record.rho, credit.advantage, traj.stale))
             largest = torch.maximum(largest, kl_estimate(record.rho))
         return record._replace(largest=largest), view
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Sample
 from lfcs.engines.past import Past, slow_trace
-from lfcs.learner import Show
+from lfcs.learner import Pass, Show
 from lfcs.measured import Record, kl_estimate
 from lfcs.network import NetState
 from lfcs.trajectory import Trajectory
@@ -53,15 +53,16 @@ class OnlineLearner:
         rate = update.follow_rate(states.spk[-steps * update.ticks :])
         whole = slice(0, steps)
         unseen = torch.ones_like(value)  # no rule with an online form looks at a window's ratios before
-        view = View(value, update.bootstraps(traj, whole, seen), unseen)
-        credit = update.credit(traj, view)
+        credit = update.credit(traj, View(value, update.bootstraps(traj, whole, seen), unseen))
         sample = update.sample(traj, whole, seen.params, credit)
         gradients = update.gradients(states, self.resets, traj.x, sample, credit.target - value, self.slow)
         norm = update.ascend(self._with_past(gradients, credit, traj))
         self._extend_traces(traj, states, sample)
         if self.slow is not None:
             self.slow.follow(states, self.resets)
-        record = Record(
+        if self.show is not None:
+            self.show(Pass(sample.rho, credit.advantage, None))
+        return Record(
             value=value,
             rho=sample.rho,
             entropy=sample.judged.entropy,
@@ -71,9 +72,6 @@ class OnlineLearner:
             target=credit.target,
             largest=kl_estimate(sample.rho),
         )
-        if self.show is not None:
-            self.show(traj, view, record)
-        return record
 
     def _with_past(self, gradients: tuple[Tensor, ...], credit: Credit, traj: Trajectory) -> tuple[Tensor, ...]:
         """Add to the gradients, in place, what the traces from before the chunk make of its TD errors.

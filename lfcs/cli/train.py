@@ -84,6 +84,7 @@ def _train_seeds(args: argparse.Namespace) -> None:
         raise UserError("--seed and --seeds cannot be given together")
     seeds = values.seeds("--seeds", args.seeds)
     # the runs share the cores already; results do not depend on workers
+    args.watch = args.watch or "scalars"
     configs = [_config(args, seed, args.env_workers or "0") for seed in seeds]
     name = args.experiment["name"] if args.experiment else values.file_name(configs[0].env)
     root = args.run_dir or many.ROOT / name

@@ -81,9 +81,10 @@ def gif(frames: np.ndarray, fps: int) -> bytes:
 
 
 def finite(values: np.ndarray) -> np.ndarray:
-    """Return the numbers [n] of an array of any shape that are finite, in double precision."""
-    flat = np.asarray(values, np.float64).reshape(-1)
-    return flat[np.isfinite(flat)]
+    """Return the numbers [n] of an array of any shape that are finite, in its precision."""
+    flat = np.asarray(values).reshape(-1)
+    good = np.isfinite(flat)
+    return flat if good.all() else flat[good]
 
 
 def counted(values: np.ndarray, bins: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -96,5 +97,7 @@ def counted(values: np.ndarray, bins: int = 40) -> tuple[np.ndarray, np.ndarray]
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):  # all the same: a bar of some width around them
         middle, half = (low + high) / 2, max(1e-3 * abs(low), 1e-6)
         low, high = middle - half, middle + half
-    at = ((flat - low) * (bins / (high - low))).astype(np.intp)  # quicker than numpy.histogram, of which this is a part
+    at = ((flat - low) * (bins / (high - low))).astype(
+        np.int32
+    )  # quicker than numpy.histogram
     return np.bincount(np.minimum(at, bins - 1), minlength=bins), np.linspace(low, high, bins + 1)

@@ -38,7 +38,7 @@ class TensorBoard:
         if not len(flat):
             return
         told = HistogramProto(
-            min=flat.min(), max=flat.max(), num=len(flat), sum=flat.sum(), sum_squares=flat @ flat,
+            min=flat.min(), max=flat.max(), num=len(flat), sum=flat.sum(dtype=float), sum_squares=flat @ flat,
             bucket_limit=[bounds[0], *bounds[1:]], bucket=[0, *counts],
         )  # fmt: skip
         self._write(step, Summary.Value(tag=key, histo=told))

@@ -11,7 +11,7 @@ FIRST = 3.0  # seconds that the first pictures take, matplotlib's import among t
 
 
 class Budget:
-    """Lets pictures be drawn only while watching takes at most a share of the run's time.
+    """Lets more than curves be shown only while watching takes at most a share of the run's time.
 
     Drawing may come before the time that pays for it has passed, if the whole run is going to pay for it: so the first
     pictures of a long run come at its first evaluation. How long it will take is told by how far it is.
@@ -20,10 +20,14 @@ class Budget:
     def __init__(self, share: float = SHARE) -> None:
         self.share, self.spent, self.cost = share, 0.0, FIRST
 
+    def fits(self, elapsed: float) -> bool:
+        """Return whether watching has taken no more than its share of ``elapsed`` seconds."""
+        return self.spent <= self.share * elapsed
+
     def allows(self, elapsed: float, done: float) -> bool:
         """Return whether pictures may be drawn, ``elapsed`` seconds into a run of which a part ``done`` is over."""
         whole = elapsed / max(done, 1e-9)
-        return self.spent <= self.share * elapsed and self.spent + self.cost <= self.share * whole
+        return self.fits(elapsed) and self.spent + self.cost <= self.share * whole
 
     @contextmanager
     def counted(self) -> Iterator[None]:

@@ -6,12 +6,13 @@ from collections import deque
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lfcs.agent import Agent
-from lfcs.measured import Record, kl_estimate, reverse_kl_estimate
+from lfcs.learner import Pass
+from lfcs.measured import kl_estimate, reverse_kl_estimate
 from lfcs.pictures.passes import Gone
-from lfcs.trajectory import Trajectory
-from lfcs.update import Update, View
+from lfcs.update import Update
 
 KEPT = 6  # windows of which distances are kept
 GRID = 2001  # ratios that the trust region is looked for among
@@ -22,48 +23,42 @@ class Passes:
 
     def __init__(self, update: Update) -> None:
         self.update = update
-        self.seen: list[tuple[Trajectory, View, Record]] = []
-        self.whole: list[tuple[Trajectory, View, Record]] = []  # those over the latest window that was not cut short
+        self.seen: list[Pass] = []  # over the window of now
+        self.latest: list[Pass] = []  # over the latest window that is over
+        self.whole: list[Pass] = []  # over the latest that was not cut short
         self.gone: deque[Gone] = deque(maxlen=KEPT)
 
-    def show(self, traj: Trajectory, view: View, record: Record) -> None:
+    def show(self, seen: Pass) -> None:
         """Take note of a pass; nothing is computed yet, and no device is waited for."""
-        self.seen.append((traj, view, record))
+        self.seen.append(seen)
 
-    def over(self, first: int, last: int, synced: bool) -> Gone:
-        """Return how far the passes over a window went, which stays among the latest."""
-        if not self.whole or len(self.seen[0][0].reward) >= self.update.rule.window:
-            self.whole = self.seen
-        reference = [float(kl_estimate(record.rho)) for _, _, record in self.seen]
-        acting = [float(reverse_kl_estimate(ratio_to_acting(traj, record))) for traj, _, record in self.seen]
-        self.gone.append(Gone(first, last, np.array(reference), np.array(acting), synced))
+    def over(self) -> None:
+        """End a window. Where that is all, it is soon forgotten, and has cost nothing."""
+        self.latest, self.seen = self.seen, []
+        if not self.whole or len(self.latest[0].rho) >= self.update.rule.window:
+            self.whole = self.latest
+
+    def went(self, first: int, last: int, synced: bool) -> Gone:
+        """Return how far the passes over the latest window went, which stays among those of late."""
+        rho = torch.stack([seen.rho for seen in self.latest])
+        stale = [torch.ones_like(seen.rho) if seen.stale is None else seen.stale for seen in self.latest]
+        reference, acting = kl_estimate(rho, (1, 2)), reverse_kl_estimate(rho * torch.stack(stale), (1, 2))
+        self.gone.append(Gone(first, last, reference.numpy(force=True), acting.numpy(force=True), synced))
         return self.gone[-1]
 
     def ratios(self) -> list[np.ndarray]:
         """Return the ratios π_new/π_ref [T·B] of each pass over the latest whole window."""
-        return [record.rho.numpy(force=True).reshape(-1) for _, _, record in self.whole]
+        return [seen.rho.numpy(force=True).reshape(-1) for seen in self.whole]
 
     def masked(self) -> np.ndarray:
-        """Return the share [R] of steps from which a pass learned nothing, for all their advantage."""
-        found = []
-        for traj, view, record in self.whole:
-            advantage = self.update.credit(traj, view).advantage
-            weight = self.update.agent.weight(record.rho, advantage)
-            found.append(float(((weight == 0) & (advantage != 0)).double().mean()))
-        return np.array(found)
-
-    def rates(self) -> np.ndarray:
-        """Return the firing rate of every neuron [N] in the latest pass, in spikes per tick."""
-        return self.seen[-1][2].rate.mean(0).numpy(force=True)
-
-    def forget(self) -> None:
-        """Let the window go."""
-        self.seen = []
+        """Return the share [R] of its steps from which a pass learned nothing, for all their advantage."""
+        rho, advantage = (torch.stack(part) for part in zip(*((s.rho, s.advantage) for s in self.whole), strict=True))
+        return nothing(self.update.agent, rho, advantage).double().mean((1, 2)).numpy(force=True)
 
 
-def ratio_to_acting(traj: Trajectory, record: Record) -> torch.Tensor:
-    """Return π_new/π_acting of the actions of a window, which is ρ where the reference acted."""
-    return record.rho if traj.stale is None else record.rho * traj.stale
+def nothing(agent: Agent, rho: Tensor, advantage: Tensor) -> Tensor:
+    """Return where a rule learns nothing from a step, for all its advantage."""
+    return (agent.weight(rho, advantage) == 0) & (advantage != 0)
 
 
 def band(agent: Agent) -> tuple[float, float]:
@@ -72,13 +67,11 @@ def band(agent: Agent) -> tuple[float, float]:
     Below the first it learns nothing from a step of negative advantage, above the second nothing from one of positive
     advantage. They are found by asking the rule for its weights.
     """
-    rho = torch.logspace(-2, 2, GRID, dtype=torch.float64)
-    better, worse = (agent.weight(rho, torch.full_like(rho, sign)) != 0 for sign in (1.0, -1.0))
-    middle = GRID // 2
-    if not (better[middle] and worse[middle]):
+    rho, middle = torch.logspace(-2, 2, GRID, dtype=torch.float64), GRID // 2
+    better, worse = (nothing(agent, rho, torch.full_like(rho, sign)) for sign in (1.0, -1.0))
+    if better[middle] or worse[middle]:  # even where the policies agree: it is no trust region
         return 0.0, float("inf")
-    above = torch.nonzero(~better[middle:])
-    below = torch.nonzero(~worse[: middle + 1])
+    above, below = torch.nonzero(better[middle:]), torch.nonzero(worse[:middle])
     low = float(rho[int(below[-1])]) if len(below) else 0.0
     high = float(rho[middle + int(above[0])]) if len(above) else float("inf")
     return low, high

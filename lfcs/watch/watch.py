@@ -68,37 +68,41 @@ class Watch(Callback):
     def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """Show the window, and after an evaluation all that is not a curve."""
         assert isinstance(trainer, Trainer)
-        step, tracker = trainer.env_steps, self.tracker
+        step, tracker, passes = trainer.env_steps, self.tracker, self.passes
         if tracker is None:
             return
-        if self.passes is not None:
+        if passes is not None:
             with self.budget.counted():
-                more = self._looked(tracker, self.passes, trainer)
-            tracker.scalars(metrics | more, step)
-            if self.evaluated:
-                self._evaluated(tracker, self.passes, trainer)
-            self.passes.forget()
-        else:
-            tracker.scalars(metrics, step)
+                passes.over()
+                metrics = metrics | (self._looked(tracker, passes, trainer) if self._may(trainer) else {})
+        tracker.scalars(metrics, step)
+        if passes is not None and self.evaluated:
+            self._evaluated(tracker, passes, trainer)
         self.evaluated, self.before = False, step
+
+    def _may(self, trainer: Trainer) -> bool:
+        """Return whether more than curves may be shown now: always, or where it has not cost too much."""
+        return self.level == "full" or self.budget.fits(trainer.seconds + trainer.evaluation_seconds)
 
     def _looked(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> dict[str, float]:
         """Show the passes over a window; return what belongs to its end."""
-        gone = passes.over(self.before, trainer.env_steps, trainer.since_sync == 0)
-        masked = passes.masked() if self.evaluated and passes.whole is passes.seen else None
+        gone = passes.went(self.before, trainer.env_steps, trainer.since_sync == 0)
+        masked = passes.masked() if self.evaluated and passes.whole is passes.latest else None
         *early, last = [self._of_pass(gone, masked, k) for k in range(len(gone.reference))]
         for values, step in zip(early, gone.steps(), strict=False):
             tracker.scalars(values, step)
-        return last | {"spikes/saturated_fraction": float((passes.rates() >= SATURATED).mean())}
+        rates = trainer.learner.update.firing_rate
+        return last | {"spikes/saturated_fraction": float((rates >= SATURATED).double().mean())}
 
     def _of_pass(self, gone: Gone, masked: np.ndarray | None, k: int) -> dict[str, float]:
-        found = {"passes/kl_reference_new": gone.reference[k], "passes/kl_new_acting": gone.acting[k]}
-        return found if masked is None else found | {"passes/share_masked": masked[k]}
+        found = {"passes/kl_reference_new": float(gone.reference[k]), "passes/kl_new_acting": float(gone.acting[k])}
+        return found if masked is None else found | {"passes/share_masked": float(masked[k])}
 
     def _evaluated(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
-        """Show how numbers are distributed and, where there is time for it, what an episode looked like."""
-        with self.budget.counted():
-            self._histograms(tracker, passes, trainer)
+        """Show how numbers are distributed and what an episode looked like, where there is time for it."""
+        if self._may(trainer):
+            with self.budget.counted():
+                self._histograms(tracker, passes, trainer)
         elapsed = trainer.seconds + trainer.evaluation_seconds
         if self.level == "full" or self.budget.allows(elapsed, trainer.env_steps / trainer.config.steps):
             with self.budget.drawing():
@@ -107,11 +111,11 @@ class Watch(Callback):
             self.put_off += 1
 
     def _histograms(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
-        network, ratios, step = trainer.learner.update.network, passes.ratios(), trainer.env_steps
-        n = network.config.neurons
-        hidden, readout = network.hidden.numpy(force=True), network.readout.numpy(force=True)
+        update, ratios, step = trainer.learner.update, passes.ratios(), trainer.env_steps
+        hidden, readout = (weight.numpy(force=True) for weight in update.weights[:2])
+        n = hidden.shape[1]
         shown = {
-            "spikes/firing_rate": passes.rates(),
+            "spikes/firing_rate": update.firing_rate.numpy(force=True),
             "weights/input": hidden[: -n - 1],
             "weights/recurrent": hidden[-n:][~np.eye(n, dtype=bool)],
             "weights/readout": readout[:, :-1],
