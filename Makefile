@@ -22,7 +22,7 @@ test-pythons:  # the wheel in a fresh environment of each Python that is install
 	  echo "Python $$v"; at=build/pythons/$$v; python$$v -m venv $$at; \
 	  $$at/bin/python -m pip wheel --quiet --no-input --no-deps --wheel-dir $$at/wheel .; \
 	  $$at/bin/python -m pip install --quiet --no-input --constraint constraints.txt \
-	    "$$(echo $$at/wheel/lfcs-*.whl)[atari,plots,dev]"; \
+	    "$$(echo $$at/wheel/lfcs-*.whl)[atari,plots,video,dev]"; \
 	  $$at/bin/python tests/from_wheel.py $$at/bin/lfcs; \
 	  $$at/bin/pytest -q -n 2 tests; \
 	done
@@ -47,7 +47,7 @@ peers-jax: .venv/installed  # JAX, for the benchmark
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'lfcs needs Python 3.11 or newer')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[atari,plots,dev]"
+	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[atari,plots,video,dev]"
 	touch $@
 
 clean-cache:  # what is compiled, after a change of functions that others call: callers do not notice

@@ -63,9 +63,11 @@ def rendering(env_id: str, mode: str) -> Callable[[], gymnasium.Env]:
     load(env_id)
     try:
         spec = gymnasium.spec(short_name(env_id))
-        modes = gymnasium.make(spec, disable_env_checker=True).metadata.get("render_modes", [])
+        plain = gymnasium.make(spec, disable_env_checker=True)
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make environment {env_id!r}: {' '.join(str(error).split())}") from None
+    modes = plain.metadata.get("render_modes", [])
+    plain.close()
     if mode not in modes:
         known = ", ".join(map(str, modes)) or "none"
         raise UserError(f"{env_id} cannot be seen: it has no render mode {mode} (it has: {known})")

@@ -29,6 +29,7 @@ PAGES = {
 }
 # what is added to a command to run it here; others are only parsed
 RUN = {"train": [], "eval": [], "resume": [], "agents": [], "envs": [], "experiments": [], "compare": ["--print-plan"]}
+RUN["plot"] = []
 RUN["tune"] = RUN["compare"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 MARKS = "<!-- generated -->\n", "<!-- end -->\n"

@@ -38,6 +38,8 @@ def play(args: argparse.Namespace) -> None:
         from lfcs.pictures.film import check_writable
 
         check_writable(film)
+        for key in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # what draws with SDL needs neither a screen nor sound
+            os.environ.setdefault(key, "dummy")
     from lfcs import watching
 
     asked = {"episodes": args.episodes, "seed": args.seed, "greedy": not args.sampled}

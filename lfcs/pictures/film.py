@@ -11,7 +11,7 @@ import numpy as np
 
 from lfcs.errors import UserError
 from lfcs.pictures import style
-from lfcs.pictures.raster import ordered
+from lfcs.pictures.raster import Order, ordered
 
 ENDINGS = {".mp4": ("imageio", "imageio_ffmpeg"), ".gif": ("imageio",)}  # and the packages that write them
 SPAN = 100  # steps of spikes that are seen at a time
@@ -83,17 +83,20 @@ class Scroller:
     def __init__(self, spikes: np.ndarray, height: int) -> None:
         order = ordered(np.asarray(spikes))
         self.spikes = np.asarray(spikes)[:, order.neurons] > 0
-        self.paper, self.box = self._paper(height, order.by)
+        self.paper, self.box = self._paper(height, order)
 
-    def _paper(self, height: int, by: str) -> tuple[np.ndarray, tuple[slice, slice]]:
+    def _paper(self, height: int, order: Order) -> tuple[np.ndarray, tuple[slice, slice]]:
         """Return the empty axes [H, W, 3] and where the spikes go."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         figure = style.figure(height / PER_INCH, height / PER_INCH)
         figure.set_dpi(PER_INCH)
         axis = figure.subplots()
-        axis.set(xlim=(-SPAN, 0), ylim=(self.spikes.shape[1] - 0.5, -0.5), xlabel="steps from now")
-        axis.set_ylabel(f"neuron, by {by}")
+        neurons = len(order.neurons)
+        silent = f"; {neurons - order.firing} neurons never spike" if order.firing < neurons else ""
+        axis.set(xlim=(-SPAN, 0), ylim=(neurons - 0.5, -0.5), xlabel=f"steps from now{silent}")
+        axis.set_ylabel(f"neuron, by {order.by}")
+        axis.axhspan(order.firing - 0.5, neurons - 0.5, color=style.GREY, alpha=0.25, linewidth=0)
         style.dress(figure)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

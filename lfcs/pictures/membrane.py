@@ -14,12 +14,16 @@ SPAN = 60  # steps that are shown
 
 
 def chosen(spikes: np.ndarray, count: int = 4) -> np.ndarray:
-    """Return ``count`` neurons of spikes [T, N], from seldom to often spiking; silent ones only where too few spike."""
+    """Return ``count`` neurons of spikes [T, N], from seldom to often spiking; silent ones only where too few spike.
+
+    The most seldom third is left out where there are enough: of these, few spikes fall into a stretch of time.
+    """
     total = spikes.sum(axis=0)
     order = np.argsort(total, kind="stable")
     firing = order[total[order] > 0]
     pool = firing if len(firing) >= count else order[-count:]
-    return pool[np.linspace(0, len(pool) - 1, min(count, len(pool))).round().astype(int)]
+    first = (len(pool) - min(count, len(pool))) // 3
+    return pool[np.linspace(first, len(pool) - 1, min(count, len(pool))).round().astype(int)]
 
 
 def stretch(spikes: np.ndarray, span: int = SPAN) -> slice:

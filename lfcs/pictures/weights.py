@@ -50,9 +50,8 @@ def draw_weights(figure: Any, weights: Mapping[str, np.ndarray]) -> None:
         values = weight[~np.eye(len(weight), dtype=bool)] if name == "recurrent" else weight.reshape(-1)
         axis.hist(values, bins=int(np.clip(len(values) ** 0.5, 8, 40)), color=style.SKY, edgecolor="none")
         axis.axvline(0, color=style.BLACK, linewidth=0.6)
-        axis.set_title(name)
-        said = f"{values.mean():.2g}\n± {values.std():.2g}".replace("-", "−")
-        axis.text(0.99, 0.98, said, transform=axis.transAxes, ha="right", va="top", fontsize=style.SMALL)
+        said = f"{values.mean():.2g} ± {values.std():.2g}".replace("-", "−")
+        axis.set_title(f"{name}\n{said}")
         axis.locator_params(axis="x", nbins=5)
         axis.locator_params(axis="y", nbins=3)
     figure.supylabel("number of weights", fontsize=style.LARGE)
@@ -103,7 +102,8 @@ def draw_fields(figure: Any, fields: list[Field]) -> None:
         edges = field.values[0], field.values[-1], len(rows) - 0.5, -0.5
         image = axis.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=edges)
         axis.set_title(f"observation {field.number}")
-        axis.locator_params(nbins=4)
+        axis.locator_params(axis="x", nbins=3)
+        axis.locator_params(axis="y", nbins=4)
     for axis in axes[len(most) :]:
         axis.set_axis_off()
     figure.supylabel("neuron, by where it receives most", fontsize=style.LARGE)

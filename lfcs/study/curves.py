@@ -116,7 +116,7 @@ def _draw_instrument(axis: Any, group: Group, key: str, colour: Any) -> None:
     whole = _over_seeds(group, key)
     if whole is None:
         return
-    axis.plot(whole.steps, whole.mean, color=colour, linewidth=1.0, clip_on=False)
+    axis.plot(whole.steps, whole.mean, color=colour, linewidth=1.0, clip_on=False, zorder=3)
     if key == RATIO[0]:
         low, high = (_over_seeds(group, other) for other in RATIO[1:])
         if low is not None and high is not None:
