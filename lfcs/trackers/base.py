@@ -97,7 +97,5 @@ def counted(values: np.ndarray, bins: int = 40) -> tuple[np.ndarray, np.ndarray]
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):  # all the same: a bar of some width around them
         middle, half = (low + high) / 2, max(1e-3 * abs(low), 1e-6)
         low, high = middle - half, middle + half
-    at = ((flat - low) * (bins / (high - low))).astype(
-        np.int32
-    )  # quicker than numpy.histogram
+    at = ((flat - low) * (bins / (high - low))).astype(np.int32)  # quicker than numpy.histogram
     return np.bincount(np.minimum(at, bins - 1), minlength=bins), np.linspace(low, high, bins + 1)

@@ -71,11 +71,11 @@ class Watch(Callback):
         step, tracker, passes = trainer.env_steps, self.tracker, self.passes
         if tracker is None:
             return
-        if passes is not None:
-            with self.budget.counted():
+        with self.budget.counted():
+            if passes is not None:
                 passes.over()
                 metrics = metrics | (self._looked(tracker, passes, trainer) if self._may(trainer) else {})
-        tracker.scalars(metrics, step)
+            tracker.scalars(metrics, step)
         if passes is not None and self.evaluated:
             self._evaluated(tracker, passes, trainer)
         self.evaluated, self.before = False, step
