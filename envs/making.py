@@ -68,12 +68,22 @@ def defaults(env: Env) -> dict[str, Any]:
     return {"obs_type": "ram"} if isinstance(env, str) and env.startswith("ALE/") else {}
 
 
-def _maker(env: Env, previous: Previous, kwargs: Mapping[str, Any]) -> Callable[[], gymnasium.Env]:
+def renders(env_id: str) -> bool:
+    """Return whether an environment, whose module is imported, can give pictures as arrays."""
+    made: Any = gymnasium.spec(short_name(env_id)).entry_point
+    made = gymnasium.envs.registration.load_env_creator(made) if isinstance(made, str) else made
+    return "rgb_array" in (getattr(made, "metadata", None) or {}).get("render_modes", ())
+
+
+def _maker(
+    env: Env, previous: Previous, kwargs: Mapping[str, Any], render: bool = False
+) -> Callable[[], gymnasium.Env]:
     """Return what makes one environment. Raises UserError where an extra or a module is missing."""
     if not isinstance(env, str):
         return lambda: _finished(env(**kwargs), previous)
     load(env)
-    options: dict[str, Any] = defaults(env) | {"disable_env_checker": True, **kwargs}
+    shown = {"render_mode": "rgb_array"} if render and renders(env) else {}
+    options: dict[str, Any] = defaults(env) | shown | {"disable_env_checker": True, **kwargs}
     return lambda: _finished(gymnasium.make(env, **options), previous)
 
 
@@ -97,12 +107,20 @@ def blamed(env: Env, kwargs: Mapping[str, Any]) -> Iterator[None]:
 
 
 def make_sync(
-    env: Env, num_envs: int, previous: Previous = NOTHING, kwargs: Mapping[str, Any] = NO_KWARGS
+    env: Env,
+    num_envs: int,
+    previous: Previous = NOTHING,
+    kwargs: Mapping[str, Any] = NO_KWARGS,
+    render: bool = False,
 ) -> SyncVectorEnv:
-    """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec."""
+    """Return ``num_envs`` copies of an environment in this process, in SAME_STEP autoreset mode; see make_vec.
+
+    With ``render`` those that can give pictures as arrays do; what is not an id is made as it is.
+    """
     try:
         with blamed(env, kwargs):
-            envs = SyncVectorEnv([_maker(env, previous, kwargs)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+            makers = [_maker(env, previous, kwargs, render)] * num_envs
+            envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
     except gymnasium.error.UnregisteredEnv:
         raise UserError(f"unknown environment {env!r}{nearest(short_name(str(env)), gymnasium.registry)}") from None
     except gymnasium.error.Error as error:

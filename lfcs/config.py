@@ -18,14 +18,16 @@ def setting(
     high: float = math.inf,
     choices: tuple = (),
     search: str = "",
+    compare: bool = True,
 ) -> Any:
     """Declare a setting: its default, what it means, and its allowed values (bounds are inclusive).
 
     ``search`` is where ``lfcs tune`` looks unless it is told otherwise: ``"0.8..0.98"``, ``"1e-3..3e-2:log"`` on a
-    logarithmic scale, ``"2,4,8"`` these values, or nothing: the setting is left alone.
+    logarithmic scale, ``"2,4,8"`` these values, or nothing: the setting is left alone. Runs whose settings differ only
+    where ``compare`` is false are the same run.
     """
     meta = {"doc": doc, "low": low, "high": high, "choices": choices, "search": search}
-    return field(default=default, metadata=meta)
+    return field(default=default, metadata=meta, compare=compare)
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,18 @@ class TrainConfig:
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)
     final_episodes: int = setting(100, "episodes of the last evaluation", low=1)
     checkpoint_every: int = setting(10_000, "environment steps between checkpoints", low=1)
+    watch: str = setting(
+        "auto",
+        "what is shown of a run: nothing (none), curves (scalars), pictures, histograms, a video at every evaluation "
+        "too (full), or auto: full, but pictures only where all of watching takes at most 3 % of the run's time",
+        choices=("auto", "none", "scalars", "full"),
+        compare=False,
+    )
+    tracker: str = setting(
+        "tensorboard",
+        "where it is shown: tensorboard, wandb, trackio, none, or your package.module:Class",
+        compare=False,
+    )
 
 
 @dataclass(frozen=True)

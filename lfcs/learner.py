@@ -8,8 +8,8 @@ engine of its own that does so.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,10 +23,22 @@ from lfcs.trajectory import Replay, Trajectory, after
 from lfcs.update import Credit, Update, View
 
 
+class Pass(NamedTuple):
+    """What is shown of a pass over a window, all [T, B]."""
+
+    rho: Tensor  # ratio to the reference of the actions taken, as the pass came to them
+    advantage: Tensor  # that the pass learned from
+    stale: Tensor | None  # see :class:`lfcs.trajectory.Trajectory`
+
+
+Show = Callable[[Pass], None]
+
+
 class Learns(Protocol):
-    """What the trainer needs of a form of learning."""
+    """What the trainer needs of a form of learning; ``show`` is given every pass where somebody looks on."""
 
     update: Update
+    show: Show | None
 
     def learn(self, traj: Trajectory, left: float) -> Record:
         """Learn from a window; ``left`` is the share of the run still to come."""
@@ -48,6 +60,7 @@ class Learner:
         self.update, self.reference, self.replay, self.burn_in = update, reference, replay, burn_in
         self.rule, self.agent, self.ticks = update.rule, update.agent, update.ticks
         self.past: Past | None = None
+        self.show: Show | None = None
 
     @torch.no_grad()
     def learn(self, traj: Trajectory, left: float) -> Record:
@@ -131,7 +144,10 @@ class Learner:
         """Go over a window ``count`` times, at first with a view of it; return what the last pass saw, and its view."""
         largest = torch.zeros_like(traj.value[0, 0])
         for _ in range(count):
-            record, view = self._pass(traj, self.update.credit(traj, view))
+            credit = self.update.credit(traj, view)
+            record, view = self._pass(traj, credit)
+            if self.show is not None:
+                self.show(Pass(record.rho, credit.advantage, traj.stale))
             largest = torch.maximum(largest, kl_estimate(record.rho))
         return record._replace(largest=largest), view
 

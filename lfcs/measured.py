@@ -32,12 +32,21 @@ class Record(NamedTuple):
     largest: Tensor  # of KL(reference || new) over the passes
 
 
-def kl_estimate(rho: Tensor) -> Tensor:
+def kl_estimate(rho: Tensor, over: tuple[int, ...] | None = None) -> Tensor:
     """Estimate KL(reference || new) as the mean of (ρ - 1) - log ρ over the reference's actions.
 
+    The mean is that over the axes ``over``, by default all.
     Source: Schulman, Approximating KL divergence (2020), estimator k3.
     """
-    return (rho - 1.0 - rho.log()).mean()
+    return (rho - 1.0 - rho.log()).mean(over)
+
+
+def reverse_kl_estimate(ratio: Tensor, over: tuple[int, ...] | None = None) -> Tensor:
+    """Estimate KL(new || acting) as the mean of r log r - (r - 1), r = π_new/π_acting of the actions that were taken.
+
+    Never negative, as :func:`kl_estimate`, of which it is the other direction. Source: as there, with r as the weight.
+    """
+    return (ratio * ratio.log() - (ratio - 1.0)).mean(over)
 
 
 @inner

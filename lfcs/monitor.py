@@ -1,4 +1,4 @@
-"""What a run tells: TensorBoard events, and ``metrics.csv`` with the same keys."""
+"""What a run tells: ``metrics.csv``, and whoever else is to see it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from lfcs.callbacks import Callback, Running
-from lfcs.config import SECTIONS
 from lfcs.errors import UserError
 
 
 class Monitor(Callback):
     """Writes one row of the run's metrics per window, at the number of environment steps so far.
 
-    Rows after the checkpoint that a run continues from are written again.
+    Rows after the checkpoint that a run continues from are written again. ``shown`` is told of everything too; it has
+    no part in the run's checkpoints, so that a run may go on whether it is watched or not.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir, self.path = run_dir, run_dir / "metrics.csv"
-        self.writer: SummaryWriter | None = None
+    def __init__(self, run_dir: Path, shown: Callback | None = None) -> None:
+        self.path = run_dir / "metrics.csv"
+        self.shown = shown or Callback()
 
     def begin(self, trainer: Running) -> None:
-        """Keep the header and the rows up to now, atomically, and open the event file."""
+        """Keep the header and the rows up to now, atomically."""
         self.columns, start, rows = trainer.columns, trainer.env_steps, []
         if start:
             with open(self.path, newline="") as file:
@@ -39,37 +37,30 @@ class Monitor(Callback):
         with open(temporary, "w", newline="") as file:
             csv.writer(file).writerows([["step", *self.columns], *rows])
         os.replace(temporary, self.path)
-        self.writer = SummaryWriter(str(self.run_dir), purge_step=start + 1 if start else None)
+        self.shown.begin(trainer)
+
+    def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
+        """See :class:`Callback`."""
+        self.shown.evaluation(trainer, metrics)
 
     def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """Record a window. Raises UserError on a key without a column."""
         unknown = metrics.keys() - set(self.columns)
         if unknown:
             raise UserError(f"metrics without a column: {sorted(unknown)}; declare them in a callback's ``metrics``")
-        step = trainer.env_steps
         present = {k: v for k, v in metrics.items() if not math.isnan(v)}
         with open(self.path, "a", newline="") as file:
-            csv.writer(file).writerow([step, *(repr(present[k]) if k in present else "" for k in self.columns)])
-        assert self.writer is not None
-        for key, value in present.items():
-            self.writer.add_scalar(key, value, step)
+            row = repr(trainer.env_steps), *(repr(present[k]) if k in present else "" for k in self.columns)
+            csv.writer(file).writerow(row)
+        self.shown.window(trainer, present)
 
     def end(self, trainer: Running, summary: dict[str, Any]) -> None:
-        """Record settings and final results for TensorBoard's table of hyperparameters."""
-        nested = trainer.config.to_dict()
-        flat = {f"{s}.{k}": v for s in SECTIONS for k, v in nested[s].items()}
-        flat |= {f"agent.{k}": v for k, v in nested["options"].items()}
-        flat |= {f"env_kwargs.{k}": str(v) for k, v in nested["env_kwargs"].items()}
-        flat |= {k: v for k, v in nested.items() if k not in (*SECTIONS, "options", "env_kwargs")}
-        results = {f"final/{k}": summary[k] for k in ("mean_return", "mean_return_sampled", "seconds")}
-        results["final/diverged"] = float(summary["diverged"] is not None)
-        assert self.writer is not None
-        self.writer.add_hparams(flat, results, run_name=".", global_step=summary["env_steps"])
+        """See :class:`Callback`."""
+        self.shown.end(trainer, summary)
 
     def close(self) -> None:
-        """Flush and close."""
-        if self.writer is not None:
-            self.writer.close()
+        """See :class:`Callback`."""
+        self.shown.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

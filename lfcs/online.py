@@ -17,6 +17,7 @@ from torch import Tensor
 from lfcs import rules
 from lfcs.agent import Sample
 from lfcs.engines.past import Past, slow_trace
+from lfcs.learner import Pass, Show
 from lfcs.measured import Record, kl_estimate
 from lfcs.network import NetState
 from lfcs.trajectory import Trajectory
@@ -29,6 +30,7 @@ class OnlineLearner:
     def __init__(self, update: Update) -> None:
         self.update, self.rule = update, update.rule
         self.past: Past | None = None
+        self.show: Show | None = None
 
     def _begin(self, state: NetState, reset: Tensor) -> Past:
         """Start the new policy's state where the reference's is, with empty traces."""
@@ -58,6 +60,8 @@ class OnlineLearner:
         self._extend_traces(traj, states, sample)
         if self.slow is not None:
             self.slow.follow(states, self.resets)
+        if self.show is not None:
+            self.show(Pass(sample.rho, credit.advantage, None))
         return Record(
             value=value,
             rho=sample.rho,

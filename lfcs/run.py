@@ -25,6 +25,7 @@ from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
 from lfcs.engines import make_engine
+from lfcs.envs.making import make_sync
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, Heard
 from lfcs.heads import named_head
@@ -37,6 +38,7 @@ from lfcs.rollout import steps_told
 from lfcs.spaces import flat_space
 from lfcs.trainer import Trainer, set_device, stream_seed
 from lfcs.verdict import Verdict
+from lfcs.watch import Watch
 
 MakeEnv = Callable[[], gymnasium.Env]
 
@@ -77,9 +79,22 @@ def new_run_dir(config: Config) -> Path:
     return path
 
 
-def standing(config: Config, run_dir: Path, callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
-    """Return the callbacks of a run in a directory, the user's among them."""
-    kept = Monitor(run_dir), Progress(progress), Summary(run_dir), Checkpoints(run_dir)
+def standing(
+    config: Config,
+    run_dir: Path,
+    callbacks: Sequence[Callback],
+    progress: bool,
+    make_env: MakeEnv | None = None,
+) -> list[Callback]:
+    """Return the callbacks of a run in a directory, the user's among them. Raises UserError on a bad tracker."""
+    shown = None
+    if config.train.watch != "none" and config.train.tracker != "none":
+        previous = envs.Previous.of(config.encoder)
+        shown = Watch(
+            config.train.watch, config.train.tracker, run_dir,
+            make=lambda: make_sync(make_env or config.env, 1, previous, config.env_kwargs, render=True),
+        )  # fmt: skip
+    kept = Monitor(run_dir, shown), Progress(progress), Summary(run_dir), Checkpoints(run_dir)
     return [Verdict(config.steps), *callbacks, *kept]
 
 
@@ -101,7 +116,9 @@ def begin(
     run_dir = run_dir or claimed
     assert run_dir is not None
     try:
-        trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
+        trainer = make_trainer(
+            config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir
+        )
     except BaseException:
         if claimed:
             claimed.rmdir()
@@ -142,7 +159,7 @@ def proceed(
         if steps <= taken:
             raise UserError(f"{run_dir} has taken {taken:,} steps: going on wants more of them, got {steps:,}")
         config = dataclasses.replace(config, steps=steps)
-    trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress), run_dir)
+    trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir)
     with closed_on_error(trainer):
         trainer.load_state_dict(checkpoint.load(newest, trainer.device))
         if steps is not None:
@@ -248,6 +265,7 @@ def train(
     tuned: bool = True,
     progress: bool = False,
     env_kwargs: dict[str, Any] | None = None,
+    watch: str | None = None,
     **sections: dict[str, Any],
 ) -> Run:
     """Train a policy and return the finished :class:`Run`.
@@ -257,11 +275,11 @@ def train(
     ``lfcs train --set``, ``{"rule.replays": 8}``, or by section as keywords, ``rule={"replays": 8}``. Where there is an
     experiment for ``env``, its tuned settings are used unless ``tuned`` is false. Environments run in this process
     unless ``train.env_workers`` asks for workers. ``env_kwargs`` are arguments that ``env`` is made with.
-    Raises UserError, one line, on anything that the user can mend.
+    ``watch`` is the setting ``train.watch``. Raises UserError, one line, on anything that the user can mend.
     """
     if not isinstance(env, str) and (isinstance(env, gymnasium.Env) or not callable(env)):
         raise UserError(f"env wants an id, a class or a function that makes an environment, got {env!r}")
-    flat = _given(settings, callbacks) | flattened(sections)
+    flat = _given(settings, callbacks) | flattened(sections) | ({"train.watch": watch} if watch else {})
     name = env if isinstance(env, str) else name_of(env, {})
     experiment = experiments.find(env) if isinstance(env, str) and tuned else None
     name = experiment["env"] if experiment else name

@@ -134,9 +134,10 @@ class Update:
         stale = None if traj.stale is None else traj.stale[chunk]
         return Sample(params, traj.params[chunk], action, judged, rho, advantage, raw, credit.scale, stale)
 
-    def feedback(self) -> Tensor:
-        """Return the feedback weights [K + 1, N], the critic's share applied."""
-        weights = self.random_feedback if self.rule.feedback == "random" else self.network.readout[:, :-1]
+    def feedback(self, network: SpikingNetwork | None = None) -> Tensor:
+        """Return the feedback weights [K + 1, N] of a network or of the new policy's, the critic's share applied."""
+        readout = (network or self.network).readout
+        weights = self.random_feedback if self.rule.feedback == "random" else readout[:, :-1]
         return weights * self.shares
 
     def gradients(

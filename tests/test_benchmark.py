@@ -24,7 +24,16 @@ def test_the_quick_benchmark_measures_everything(tmp_path, capsys):
     assert cli.main(["bench", "--quick", "--out", str(tmp_path / "bench.json")]) == 0
     result = json.loads((tmp_path / "bench.json").read_text())
     titles = capsys.readouterr().out
-    for title in ("Network step", "One update", "peak memory", "Whole learning", "grows", "limit", "Online cost"):
+    for title in (
+        "Network step",
+        "One update",
+        "peak memory",
+        "Whole learning",
+        "grows",
+        "limit",
+        "Online cost",
+        "watching costs",
+    ):
         assert title in titles
     assert all(math.isfinite(figure) for figure in figures(result))
     steps = next(value for name, value in result.items() if name.startswith("Whole learning"))

@@ -65,6 +65,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="what the environment is made with, as gymnasium.make takes it: numbers, True, lists, or else text",
     )
+    parser.add_argument(
+        "--watch", help="what is shown: none, scalars, full, or auto, full as far as time allows (default)"
+    )
     parser.add_argument("--engine", default="fused", help="fused, tensor, or snntorch, the slow witness")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see below"
@@ -99,6 +102,7 @@ def _train_seeds(args: argparse.Namespace) -> None:
         raise UserError("--seed and --seeds cannot be given together")
     seeds = values.seeds("--seeds", args.seeds)
     # the runs share the cores already; results do not depend on workers
+    args.watch = args.watch or "scalars"
     configs = [_config(args, seed, args.env_workers or "0") for seed in seeds]
     name = args.experiment["name"] if args.experiment else values.file_name(configs[0].env)
     root = args.run_dir or many.ROOT / name
@@ -116,6 +120,7 @@ def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
     args.experiment = None if args.no_tuned else found
     overrides: dict[str, Any] = {"train.env_workers": workers}
     overrides |= {"train.threads": args.threads} if args.threads else {}
+    overrides |= {"train.watch": args.watch} if args.watch else {}
     overrides |= dict(pair(text) for text in args.set)
     given = args.agent, args.steps, seed, args.device, args.engine
     return configure.build_config(env, *given, overrides, args.experiment, kwargs_of(args.env_kwargs))

@@ -98,7 +98,7 @@ class Learned(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the latest pass saw, all but the last two [T, B]; values and ratios go into the next pass's credit."""
+    """What the latest pass saw, all but the last four [T, B]; values and ratios go into the next pass's credit."""
 
     value: Array
     bootstrap: Array
@@ -110,6 +110,7 @@ class Seen(NamedTuple):
     rate: Array  # [S, N] firing rates by chunk
     norm: Array  # [S] of the gradients before clipping
     readout: Array  # [K + 1, N + 1] weights before the pass
+    passes: Array  # [2, R, T, B] ratios and advantages of every pass, or [2, 0, T, B] where nobody looks on
 
 
 class Room(NamedTuple):

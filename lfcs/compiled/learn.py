@@ -31,7 +31,7 @@ def learn(passes, update, start, window, neurons, rule, learned, seen, room, par
     it with its share.
     """
     largest, done = 0.0, learned.steps[0]
-    for _ in range(passes):
+    for number in range(passes):
         if share.thread == 0:
             room.scale[0] = parts.credit(window, rule, seen)
             copy(learned.readout.reshape(-1), seen.readout.reshape(-1))
@@ -40,6 +40,9 @@ def learn(passes, update, start, window, neurons, rule, learned, seen, room, par
         latest = kl(seen.rho)
         largest = latest if latest > largest or math.isnan(latest) else largest
         meet(share)
+        if share.thread == 0 and number < seen.passes.shape[1]:
+            copy(seen.rho.reshape(-1), seen.passes[0, number].reshape(-1))
+            copy(seen.advantage.reshape(-1), seen.passes[1, number].reshape(-1))
     if share.thread == 0:
         learned.steps[0] = done
     return largest

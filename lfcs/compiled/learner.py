@@ -14,7 +14,7 @@ from lfcs.agent import Agent, Loops
 from lfcs.compiled import forms, learn
 from lfcs.compiled.team import Share, shares, together
 from lfcs.engines import CompiledEngine, Engine
-from lfcs.learner import Learner
+from lfcs.learner import Learner, Pass
 from lfcs.measured import Record
 from lfcs.network import SpikingNetwork
 from lfcs.trajectory import Replay, Trajectory
@@ -54,8 +54,11 @@ class CompiledLearner(Learner):
     def _passes(self, traj: Trajectory, view: View, count: int) -> tuple[Record, View]:
         """See :meth:`lfcs.learner.Learner._passes`."""
         update = self.update
-        seen = self._seen(traj, view)
+        seen = self._seen(traj, view, 0 if self.show is None else count)
         largest = self._run(count, True, traj, seen)
+        if self.show is not None:
+            for rho, advantage in zip(*map(torch.from_numpy, seen.passes), strict=True):
+                self.show(Pass(rho, advantage, traj.stale))
         found = {name: torch.from_numpy(array) for name, array in seen._asdict().items()}
         saw = {name: found[name] for name in ("value", "rho", "entropy", "rate", "norm", "target")}
         change = learn.distance(update.network.readout.numpy(), seen.readout)
@@ -87,14 +90,15 @@ class CompiledLearner(Learner):
             "clip and Adam": lambda: learn.timed_ascent(parts, neurons, rule, learned, room, share),
         }
 
-    def _seen(self, traj: Trajectory, view: View) -> forms.Seen:
-        """Return arrays for what a pass sees, which begin with a view of the window."""
+    def _seen(self, traj: Trajectory, view: View, passes: int = 0) -> forms.Seen:
+        """Return arrays for what a pass sees, which begin with a view of the window, and to keep of ``passes``."""
         value, bootstrap, rho = (part.numpy().copy() for part in view)
         kind, chunks, network = value.dtype, -(-len(value) // self.rule.tau_f), self.update.network
         entropy, advantage, raw, target = np.empty((4, *value.shape), kind)
         rate, norm = np.zeros((chunks, network.config.neurons), kind), np.zeros(chunks, kind)
         readout = np.empty(network.readout.shape, kind)
-        return forms.Seen(value, bootstrap, rho, entropy, advantage, raw, target, rate, norm, readout)
+        kept = np.empty((2, passes, *value.shape), kind)
+        return forms.Seen(value, bootstrap, rho, entropy, advantage, raw, target, rate, norm, readout, kept)
 
     def _run(self, passes: int, learns: bool, traj: Trajectory, seen: forms.Seen) -> float:
         neurons, rule, learned = self._numbers()

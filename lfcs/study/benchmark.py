@@ -40,7 +40,7 @@ from lfcs.study.measure import (
     update_parts,
 )
 from lfcs.study.peers import INSTALLED, make_peer
-from lfcs.study.whole import share_of_work, whole_command
+from lfcs.study.whole import cost_of_watching, share_of_work, whole_command
 
 LINUX = Path("/proc/self/status").exists()
 PONG = {
@@ -229,6 +229,18 @@ def of_commands(quick: bool, repeats: int) -> Sections:
     yield "Necessary work of an environment step, learning included", dict(rows)
 
 
+def of_watching(quick: bool, repeats: int) -> Sections:
+    """Yield what watching costs, drawing included."""
+    if not importlib.util.find_spec("matplotlib"):
+        print("\nwhat watching costs is measured where the extra 'plots' is installed")
+        return
+    small: dict[str, Any] = PLAIN | {"network.neurons": 16, "train.final_episodes": 2, "train.eval_every": 512}
+    steps, settings = (1024, small) if quick else (20_000, {})
+    found = cost_of_watching("CartPole-v1", steps, settings, 1 if quick else repeats)
+    rows: Rows = {f"CartPole-v1, {steps} steps, {level}": dict(row) for level, row in found.items()}
+    yield "What watching costs: a whole run / the same run that is not watched", rows
+
+
 def of_costs(quick: bool, isolated: Callable[..., Any]) -> Sections:
     """Yield what each agent costs online."""
     columns = "us_per_step", "updates_per_step", "MiB beyond the libraries"
@@ -252,6 +264,7 @@ def run(quick: bool, threads: int, out: Path | None) -> dict[str, Any]:
             print("\npeak memory is measured on Linux only")
         yield from of_learning(quick, repeats)
         yield from of_commands(quick, repeats)
+        yield from of_watching(quick, repeats)
         yield from against_jax.sections(quick, repeats)
         grown.update(growth(repeats, quick))
         powers = {name: {"power": found["power"], "expected": found["expected"]} for name, found in grown.items()}

@@ -34,7 +34,9 @@ def make_job(
     """
     entry = plan.agents[label]
     # runs side by side share the cores already; results do not depend on workers
-    overrides = {"train.env_workers": "0", "rule.replays": replays} | plan.settings | entry.settings
+    overrides = (
+        {"train.env_workers": "0", "train.watch": "scalars", "rule.replays": replays} | plan.settings | entry.settings
+    )
     overrides |= {} if capacity is None else {"replay.capacity": capacity}
 
     def build(more: dict[str, Any]) -> Config:

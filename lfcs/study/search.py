@@ -123,6 +123,7 @@ class Search:
     def config(self, params: dict[str, Any], seed: int) -> Config:
         """Return the settings of a run. Raises UserError where they contradict each other or the rule."""
         every = {"train.eval_every": max(1, -(-self.steps // EVALUATIONS)), "train.env_workers": "0"}
+        every |= {"train.watch": "scalars"}
         flat = every | self.settings | self.tuned(params)
         made = build_config(self.env, self.agent, self.steps, seed, overrides=flat, experiment=self.experiment)
         if "train.final_episodes" in self.settings:

@@ -107,7 +107,10 @@ def run_experiment(
 ) -> None:
     """Run what is missing of an experiment, ``jobs`` side by side; print the table, write curves and picture."""
     check_installed()
-    alone = {"train.env_workers": "0"}  # the runs already share the cores; results do not depend on workers
+    alone = {
+        "train.env_workers": "0",
+        "train.watch": "scalars",
+    }  # the runs already share the cores; results do not depend on workers
     configs = [
         build_config(experiment["env"], agent, seed=seed, engine=engine, overrides=alone, experiment=experiment)
         for agent in agents

@@ -98,7 +98,8 @@ def run_task(
     experiment: dict[str, Any], agents: Sequence[str], seeds: Sequence[int], jobs: int | None, root: Path
 ) -> list[Standing]:
     """Run what is missing of a task; return all of it. Raises UserError where runs fail, Interrupted on Ctrl-C."""
-    fixed = {"train.env_workers": "0", "train.final_episodes": EPISODES}  # the runs already share the cores
+    # the runs already share the cores
+    fixed = {"train.env_workers": "0", "train.watch": "scalars", "train.final_episodes": EPISODES}
     configs = [
         build_config(experiment["env"], agent, seed=seed, overrides=fixed, experiment=experiment)
         for agent in agents

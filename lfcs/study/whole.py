@@ -19,9 +19,11 @@ from lfcs import experiments
 from lfcs.config import Config
 from lfcs.configure import build_config
 from lfcs.errors import UserError
-from lfcs.run import make_trainer
+from lfcs.run import begin, complete, make_trainer
 from lfcs.study.measure import seconds
 from lfcs.trainer import Trainer
+
+LEVELS = "scalars", "auto", "full"
 
 
 def whole_command(repeats: int, *flags: str) -> dict[str, float]:
@@ -47,6 +49,44 @@ def whole_command(repeats: int, *flags: str) -> dict[str, float]:
     out = {name: statistics.median(values) for name, values in parts.items()}
     out["rest_s"] = out["whole_s"] - out["learning_s"] - out["evaluation_s"]
     return out | {"evaluation_share": out["evaluation_s"] / out["whole_s"]}
+
+
+def cost_of_watching(env: str, steps: int, settings: dict[str, Any], repeats: int) -> dict[str, dict[str, float]]:
+    """Run ``env`` unwatched and at every level of ``train.watch``, alternating.
+
+    Returns for each level the processor's seconds in all threads, evaluations and what is drawn included, the median of
+    its ratio to the run before that was not watched, with the smallest and the largest, and how many pictures it drew.
+    """
+    import matplotlib.figure  # noqa: F401  where it is imported for the first time does not matter
+
+    spent: dict[str, list[float]] = {level: [] for level in ("none", *LEVELS)}
+    drawn = dict.fromkeys(LEVELS, 0)
+    for number in range(repeats + 1):  # the first compiles
+        for level in spent:
+            with tempfile.TemporaryDirectory() as folder:
+                config = build_config(env, steps=steps, overrides=settings | {"train.watch": level})
+                trainer = begin(config, Path(folder) / "run", progress=False)
+                before = time.process_time()  # what else the machine does is not counted
+                complete(trainer)
+                took = time.process_time() - before
+                if level in drawn:
+                    drawn[level] = pictures_in(Path(folder) / "run")
+            if number:
+                spent[level].append(took)
+    ratios = {level: [a / b for a, b in zip(spent[level], spent["none"], strict=True)] for level in LEVELS}
+    return {
+        level: {"cpu_seconds": statistics.median(spent[level]), "ratio": statistics.median(found), "low": min(found)}
+        | {"high": max(found), "pictures": float(drawn[level])}
+        for level, found in ratios.items()
+    }
+
+
+def pictures_in(run_dir: Path) -> int:
+    """Return how many pictures and videos TensorBoard is shown of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run_dir), {"images": 0}).Reload()
+    return sum(len(found.Images(key)) for key in found.Tags()["images"])
 
 
 def necessary(config: Config, trainer: Trainer, rate: float) -> float:
