@@ -141,7 +141,7 @@ def _on_device(env: Env, num_envs: int, device: str) -> VectorEnv | None:
     return on_device.DeviceVectorEnv(short_name(env), num_envs, device)
 
 
-def _worth(env: Env, num_envs: int, kwargs: Mapping[str, Any]) -> int:
+def _worth(env: Env, num_envs: int, kwargs: Mapping[str, Any] = NO_KWARGS) -> int:
     """Return the number of workers that pay: one per core of ours, or none."""
     number = cores()
     return number if number > 1 and _seconds_per_step(env, kwargs) * num_envs > WORTH_WORKERS else 0

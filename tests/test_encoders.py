@@ -366,7 +366,7 @@ def test_the_command_line_says_what_is_flattened(tmp_path, capsys):
         cli.main(["train", "toys:Lights-v0", "--steps", "64", "--run-dir", str(tmp_path / "a"), "--set", *small]) == 0
     )
     line = capsys.readouterr().out.splitlines()[1]
-    assert line.startswith("observations Dict('flags': MultiBinary(2), 'lit': Discrete(3, start=2), 'parts': Tuple(")
+    assert line.startswith("observations: Dict('flags': MultiBinary(2), 'lit': Discrete(3, start=2), 'parts': Tuple(")
     assert line.endswith(" flattened to 7 numbers")
     assert envs.flattening(make_vec("CartPole-v1", 2)) is None
     assert envs.flattening(make_sync(lambda: toys.Echo(Box(-1, 1, (3, 2))), 1)).endswith("to 6 numbers")

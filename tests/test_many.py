@@ -120,7 +120,7 @@ def test_a_seed_among_many_is_as_if_it_ran_alone_and_is_kept(capsys, tmp_path):
     assert sorted(line[0] for line in lines) == ["1", "3", "4"] and [line[3] for line in lines] == ["1", "2", "3"]
     scores = np.array([lfcs.resume(root / f"lf-cs_seed{seed}").summary["mean_return"] for seed in (1, 3, 4)])
     assert f"3 seeds: final greedy return median {np.median(scores):.2f}, IQM {scores.mean():.2f} [" in out
-    assert f"lfcs watch {root}" in out and "lfcs eval" in out
+    assert f"lfcs watch {root}" in out and "lfcs report" in out
 
     capsys.readouterr()
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.*")}

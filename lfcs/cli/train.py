@@ -88,7 +88,7 @@ def train(args: argparse.Namespace) -> None:
     config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
     trainer = run.begin(config, args.run_dir)
     for name, text in notes.choices(trainer).items():
-        print(f"{name}: {text}")
+        print(f"{config.env if name == 'environments' else name}: {text}")
     for text in notes.warnings(trainer):
         print(f"warning: {text}", file=sys.stderr)
     introduce(config, f"seed {config.seed}", args.experiment)
