@@ -23,7 +23,10 @@ def watch(args: argparse.Namespace) -> None:
     """Run TensorBoard until it is stopped."""
     if not args.runs.is_dir():
         raise UserError(f"no directory {args.runs}: train something first")
-    code = subprocess.call([sys.executable, "-m", "tensorboard.main", "--logdir", str(args.runs)])
+    from lfcs.trackers.logdir import named
+
+    with named(args.runs) as folder:
+        code = subprocess.call([sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)])
     if code:
         raise UserError(f"TensorBoard stopped with exit status {code}")
 
