@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from test_trainer import FAST, ONLINE, begin, comparable, proceed, run, same_state, without_times
 
 import lfcs
@@ -21,6 +23,7 @@ from lfcs.config import RuleConfig
 from lfcs.episodes import row_of, stacked
 from lfcs.measured import kl_estimate, reverse_kl_estimate
 from lfcs.rollout import Moment
+from lfcs.trackers.logdir import named
 from lfcs.watch import told
 from lfcs.watch.budget import Budget
 from lfcs.watch.episode import Film
@@ -84,6 +87,13 @@ def watched(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("watched") / "my_run"
     lfcs.train("CartPole-v1", steps=2560, settings=settings, watch="full", run_dir=run_dir, tuned=False)
     return run_dir
+
+
+def test_a_run_has_its_own_name(watched):
+    for folder in (watched, watched.parent):
+        with named(folder) as logdir:
+            assert EventMultiplexer().AddRunsFromDirectory(str(logdir)).Runs().keys() == {"my_run"}
+    assert (watched / "config.json").exists()  # the link alone was removed
 
 
 def test_histograms_are_there(watched):
@@ -281,6 +291,8 @@ def test_pictures_wait_until_the_run_pays_for_them():
     assert not budget.allows(elapsed=60.0, done=0.1) and budget.allows(elapsed=110.0, done=0.2)
     budget.spent = 17.0
     assert not budget.allows(elapsed=590.0, done=590 / 600)
+    budget.begun = time.perf_counter() - 2.0  # two seconds into drawing
+    assert budget.exceeded(elapsed=60.0, done=0.1) and not budget.exceeded(elapsed=70.0, done=0.1)
 
 
 def test_a_short_run_tells_that_pictures_were_left_out(tmp_path):

@@ -33,10 +33,14 @@ def watch(args: argparse.Namespace) -> None:
         raise UserError(f"no directory {args.runs}: train something first")
     from tensorboard import program
 
+    from lfcs.trackers.logdir import named
+
     board = program.TensorBoard()
     port = {} if args.port is None else {"port": args.port}
-    board.configure(logdir=str(args.runs), host=args.host, **port)
-    if code := board.main():
+    with named(args.runs) as folder:
+        board.configure(logdir=str(folder), host=args.host, **port)
+        code = board.main()
+    if code:
         raise UserError(f"TensorBoard stopped with exit status {code}")
 
 

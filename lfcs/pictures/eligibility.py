@@ -36,7 +36,7 @@ def draw_eligibility(figure: Any, synapses: Sequence[Synapse]) -> None:
         trace, psi, ebar, signal = (part[shown] for part in synapse[1:])
         top, middle, below, last = axes[:, column]
         top.plot(steps, trace, color=BLUE, linewidth=1)
-        top.set_title(synapse.name)
+        top.set_title(synapse.name.replace(" → ", "\n→ "))  # long numbers have room
         top.set_ylim(min(0.0, 1.1 * float(trace.min())), max(1e-6, 1.15 * float(trace.max())))
         middle.fill_between(steps, psi, color=GREY, alpha=0.4, linewidth=0, label="ψ")
         middle.plot(steps, ebar, color=GREEN, linewidth=1, label="ē")

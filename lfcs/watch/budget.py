@@ -18,7 +18,7 @@ class Budget:
     """
 
     def __init__(self, share: float = SHARE) -> None:
-        self.share, self.spent, self.cost = share, 0.0, FIRST
+        self.share, self.spent, self.cost, self.begun = share, 0.0, FIRST, 0.0
 
     def fits(self, elapsed: float) -> bool:
         """Return whether watching has taken no more than its share of ``elapsed`` seconds."""
@@ -36,10 +36,14 @@ class Budget:
         yield
         self.spent += time.perf_counter() - begun
 
+    def exceeded(self, elapsed: float, done: float) -> bool:
+        """Return whether what is being drawn has taken more than the whole run is going to pay for."""
+        return self.spent + time.perf_counter() - self.begun > self.share * elapsed / max(done, 1e-9)
+
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Count the time that pictures take, and expect the next to take as long."""
-        begun = time.perf_counter()
+        self.begun = time.perf_counter()
         yield
-        self.cost = time.perf_counter() - begun
+        self.cost = time.perf_counter() - self.begun
         self.spent += self.cost

@@ -82,7 +82,7 @@ class Watch(Callback):
 
     def _may(self, trainer: Trainer) -> bool:
         """Return whether more than curves may be shown now: always, or where it has not cost too much."""
-        return self.level == "full" or self.budget.fits(trainer.seconds + trainer.evaluation_seconds)
+        return self.level == "full" or self.budget.fits(self._progress(trainer)[0])
 
     def _looked(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> dict[str, float]:
         """Show the passes over a window; return what belongs to its end."""
@@ -103,12 +103,16 @@ class Watch(Callback):
         if self._may(trainer):
             with self.budget.counted():
                 self._histograms(tracker, passes, trainer)
-        elapsed = trainer.seconds + trainer.evaluation_seconds
-        if self.level == "full" or self.budget.allows(elapsed, trainer.env_steps / trainer.config.steps):
+        if self.level == "full" or self.budget.allows(*self._progress(trainer)):
             with self.budget.drawing():
-                self._pictures(tracker, passes, trainer)
+                whole = self._pictures(tracker, passes, trainer)
+            self.put_off += not whole
         else:
             self.put_off += 1
+
+    def _progress(self, trainer: Trainer) -> tuple[float, float]:
+        """Return the seconds that a run has taken, and which part of it is done."""
+        return trainer.seconds + trainer.evaluation_seconds, trainer.env_steps / trainer.config.steps
 
     def _histograms(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
         update, ratios, step = trainer.learner.update, passes.ratios(), trainer.env_steps
@@ -125,8 +129,8 @@ class Watch(Callback):
         for key, values in shown.items():
             tracker.histogram(key, values, step)
 
-    def _pictures(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> None:
-        """Play an episode; show its signals, pictures of it and a video."""
+    def _pictures(self, tracker: Tracker, passes: Passes, trainer: Trainer) -> bool:
+        """Play an episode; show its signals, pictures of it and a video. Returns whether there was time for all."""
         step, update = trainer.env_steps, trainer.learner.update
         episode, frames, terminated = self.stage.play(trainer)
         signals = signals_of(episode, trainer.final, update, terminated)
@@ -138,11 +142,14 @@ class Watch(Callback):
             self._say_once(trainer, f"no video: {self.stage.missing}")
         if find_spec("matplotlib") is None:
             self._say_once(trainer, "no pictures: they need the extra 'plots', pip install 'lfcs[plots]'")
-            return
+            return True
         ratios, masked, region = passes.ratios(), passes.masked(), band(update.agent)
         draw = partial(draw_passes, gone=passes.gone, ratios=ratios, masked=masked, band=region)
         for key, figure in pictures(episode, trainer.final, signals.synapses, draw):
             tracker.image(key, figure, step)
+            if self.level == "auto" and self.budget.exceeded(*self._progress(trainer)):
+                return False
+        return True
 
     def _say_once(self, trainer: Trainer, message: str) -> None:
         if message not in self.said:
