@@ -5,7 +5,7 @@ SETTINGS = {
     "env": "LunarLanderContinuous-v3",
     "agent": "lf-cs",
     "steps": 500_000,
-    "minutes": 8,
+    "minutes": 2,
     "tuned_on": "600..601",
     "settings": {
         "network.neurons": 256,

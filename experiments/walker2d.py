@@ -5,7 +5,7 @@ SETTINGS = {
     "env": "Walker2d-v5",
     "agent": "lf-cs",
     "steps": 1_000_000,
-    "minutes": 30,
+    "minutes": 10,
     "tuned_on": "600..600",
     "settings": {
         "network.neurons": 256,

@@ -32,26 +32,30 @@ class Record(NamedTuple):
     largest: Tensor  # of KL(reference || new) over the passes
 
 
-def kl_estimate(rho: Tensor, over: tuple[int, ...] | None = None) -> Tensor:
-    """Estimate KL(reference || new) as the mean of (ρ - 1) - log ρ over the reference's actions.
+def kl_terms(rho: Tensor) -> Tensor:
+    """Return (ρ - 1) - log ρ of each of the reference's actions, whose mean estimates KL(reference || new).
 
-    The mean is that over the axes ``over``, by default all.
     Source: Schulman, Approximating KL divergence (2020), estimator k3.
     """
-    return (rho - 1.0 - rho.log()).mean(over)
+    return rho - 1.0 - rho.log()
 
 
-def reverse_kl_estimate(ratio: Tensor, over: tuple[int, ...] | None = None) -> Tensor:
-    """Estimate KL(new || acting) as the mean of r log r - (r - 1), r = π_new/π_acting of the actions that were taken.
+def kl_estimate(rho: Tensor) -> Tensor:
+    """Return the mean of :func:`kl_terms`."""
+    return kl_terms(rho).mean()
 
-    Never negative, as :func:`kl_estimate`, of which it is the other direction. Source: as there, with r as the weight.
+
+def reverse_kl_terms(ratio: Tensor) -> Tensor:
+    """Return r log r - (r - 1) of each action that was taken, r = π_new/π_acting; the mean estimates KL(new || acting).
+
+    Never negative, as :func:`kl_terms`, of which it is the other direction. Source: as there, with r as the weight.
     """
-    return (ratio * ratio.log() - (ratio - 1.0)).mean(over)
+    return ratio * ratio.log() - (ratio - 1.0)
 
 
 @inner
 def k3(rho: float) -> float:
-    """(ρ - 1) - log ρ; see :func:`kl_estimate`."""
+    """(ρ - 1) - log ρ; see :func:`kl_terms`."""
     return (float(rho) - 1.0) - math.log(rho)
 
 

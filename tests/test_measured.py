@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfcs.measured import METRICS, Record, measured, quantile
@@ -58,6 +58,7 @@ def test_each_number_is_its_definition(steps, batch):
         assert found[name] == pytest.approx(float(number), rel=1e-6, abs=1e-9), name
 
 
+@settings(deadline=None)  # compiled at first
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=60), st.floats(0.0, 1.0, exclude_max=True))
 def test_quantiles_of_numbers_that_repeat(values, share):
     ratios = np.array(values, np.float64)

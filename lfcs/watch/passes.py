@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lfcs.agent import Agent
 from lfcs.learner import Pass
-from lfcs.measured import kl_estimate, reverse_kl_estimate
+from lfcs.measured import kl_terms, reverse_kl_terms
 from lfcs.pictures.passes import Gone
 from lfcs.update import Update
 
@@ -40,10 +41,10 @@ class Passes:
 
     def went(self, first: int, last: int, synced: bool) -> Gone:
         """Return how far the passes over the latest window went, which stays among those of late."""
-        rho = torch.stack([seen.rho for seen in self.latest])
-        stale = [torch.ones_like(seen.rho) if seen.stale is None else seen.stale for seen in self.latest]
-        reference, acting = kl_estimate(rho, (1, 2)), reverse_kl_estimate(rho * torch.stack(stale), (1, 2))
-        self.gone.append(Gone(first, last, reference.numpy(force=True), acting.numpy(force=True), synced))
+        reference = means(kl_terms, [seen.rho for seen in self.latest])
+        to_acting = [seen.rho if seen.stale is None else seen.rho * seen.stale for seen in self.latest]
+        acting = means(reverse_kl_terms, to_acting)
+        self.gone.append(Gone(first, last, reference, acting, synced))
         return self.gone[-1]
 
     def ratios(self) -> list[np.ndarray]:
@@ -52,8 +53,17 @@ class Passes:
 
     def masked(self) -> np.ndarray:
         """Return the share [R] of its steps from which a pass learned nothing, for all their advantage."""
-        rho, advantage = (torch.stack(part) for part in zip(*((s.rho, s.advantage) for s in self.whole), strict=True))
-        return nothing(self.update.agent, rho, advantage).double().mean((1, 2)).numpy(force=True)
+        advantage = torch.cat([seen.advantage.flatten() for seen in self.whole])
+        return means(lambda rho: nothing(self.update.agent, rho, advantage).double(), [seen.rho for seen in self.whole])
+
+
+def means(of: Callable[[Tensor], Tensor], passes: list[Tensor]) -> np.ndarray:
+    """Return the mean [R] over each pass of what ``of`` makes of the numbers of all: few operations on many.
+
+    A pass over an older window may be shorter than one over the window of now.
+    """
+    every = of(torch.cat([part.flatten() for part in passes]))
+    return torch.stack([part.mean() for part in every.split([part.numel() for part in passes])]).numpy(force=True)
 
 
 def nothing(agent: Agent, rho: Tensor, advantage: Tensor) -> Tensor:
