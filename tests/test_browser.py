@@ -48,15 +48,16 @@ def run(tmp_path_factory):
     """A finished run of the default size, small in steps."""
     settings = {"train.eval_every": 2000, "train.final_episodes": 20}
     path = tmp_path_factory.mktemp("runs") / "cartpole_lf-cs"
-    return lfcs.train("cartpole", steps=6_000, settings=settings, run_dir=path)
+    return lfcs.train("cartpole", steps=6_000, settings=settings, run_dir=path, watch="full")
 
 
 @pytest.fixture(scope="module")
 def board(run):
     """The address of ``lfcs watch``."""
     port = free_port()
-    command = [sys.executable, "-m", "lfcs.cli", "watch", str(run.path.parent), "--port", str(port)]
-    watch = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    folder = run.path.parent  # by its own name, which TensorBoard shows
+    command = [sys.executable, "-m", "lfcs.cli", "watch", folder.name, "--port", str(port)]
+    watch = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=folder.parent)
     assert until(lambda: answers(port))
     yield f"http://localhost:{port}"
     watch.terminate()
@@ -137,7 +138,8 @@ def test_tensorboard_has_hyperparameters(browser, board, shot):
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     seen = context.new_page()
     asked = seen.request.post(f"{board}/data/plugin/hparams/experiment", data={"experimentName": ""}).json()
-    assert len(asked["hparamInfos"]) > 10 and any("final" in m["name"]["tag"] for m in asked["metricInfos"])
+    names = [column["name"] for column in asked["hparamInfos"]]
+    assert len(names) > 10 and any(name.startswith("final/") for name in names) and asked["metricInfos"]
     seen.goto(f"{board}/#hparams")
     seen.wait_for_timeout(4000)
     shot(seen, "tensorboard_hparams")
