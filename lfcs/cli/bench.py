@@ -8,7 +8,7 @@ from pathlib import Path
 from lfcs.cli.parsing import Command
 from lfcs.errors import UserError
 
-HINT = "next: lfcs bench --out FILE keeps the figures; docs/performance.md says what they mean"
+HINT = "next: docs/performance.md says what the figures mean; --out FILE keeps them"
 
 
 def add(command: Command) -> None:
@@ -32,13 +32,12 @@ def bench(args: argparse.Namespace) -> None:
         raise UserError(f"--threads must be at least 1, got {args.threads}")
     if args.device and args.to_threshold:
         raise UserError("--device and --to-threshold cannot be given together")
+    if args.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, got {args.seeds}")
     if args.device:
         device.run(args.device, args.quick, args.threads, args.out)
-        return
-    if args.to_threshold:
-        if args.seeds < 1:
-            raise UserError(f"--seeds must be at least 1, got {args.seeds}")
+    elif args.to_threshold:
         threshold.run(args.seeds, args.threads, args.out)
-        return
-    benchmark.run(args.quick, args.threads, args.out)
-    print("next: docs/performance.md has these figures as they were measured" if args.out else HINT)
+    else:
+        benchmark.run(args.quick, args.threads, args.out)
+    print(HINT)

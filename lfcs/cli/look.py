@@ -39,6 +39,7 @@ def watch(args: argparse.Namespace) -> None:
     port = {} if args.port is None else {"port": args.port}
     with named(args.runs) as folder:
         board.configure(logdir=str(folder), host=args.host, **port)
+        print("next: open the address below, its page Custom Scalars first; Ctrl-C ends it", flush=True)
         code = board.main()
     if code:
         raise UserError(f"TensorBoard stopped with exit status {code}")
