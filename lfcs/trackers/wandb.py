@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class WandB:
 
     def text(self, key: str, markdown: str, step: int) -> None:
         """See :class:`lfcs.trackers.Tracker`."""
-        self.run.log({key: self.package.Html(f"<pre>{markdown}</pre>")}, step=step)
+        self.run.log({key: self.package.Html(f"<pre>{escape(markdown)}</pre>")}, step=step)
 
     def video(self, key: str, frames: np.ndarray, step: int, fps: int = FPS) -> None:
         """See :class:`lfcs.trackers.Tracker`."""
