@@ -49,7 +49,7 @@ def test_what_is_written_is_read_again(tmp_path):
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("compare_*/results.csv")), ids=lambda path: path.parent.name)
 def test_committed_results_can_be_read_and_hold_whole_runs(path):
     rows = read_rows(path)
-    runs = {(row.label, row.replays, row.seed) for row in rows}
+    runs = {(row.label, row.replays, row.capacity, row.seed) for row in rows}
     assert len(runs) == len([row for row in rows if row.diverged]) and rows[0].label == "lf-cs"
     assert all(math.isfinite(row.sampled_return) and row.step > 0 for row in rows)
 
