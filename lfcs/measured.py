@@ -50,7 +50,7 @@ def reverse_kl_terms(ratio: Tensor) -> Tensor:
 
     Never negative, as :func:`kl_terms`, of which it is the other direction. Source: as there, with r as the weight.
     """
-    return ratio * ratio.log() - (ratio - 1.0)
+    return ratio.xlogy(ratio) - (ratio - 1.0)  # 1 where the new policy no longer takes the action, r = 0
 
 
 @inner

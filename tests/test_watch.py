@@ -281,6 +281,7 @@ def test_both_directions_of_the_divergence():
     assert float(kl_estimate(drawn_ratios)) == pytest.approx(float((acting * (acting / new).log()).sum()))
     assert float(reverse_kl_terms(drawn_ratios).mean()) == pytest.approx(float((new * (new / acting).log()).sum()))
     assert float(reverse_kl_terms(torch.ones(3)).mean()) == 0.0
+    assert float(reverse_kl_terms(torch.zeros(1))) == 1.0
 
 
 def test_pictures_wait_until_the_run_pays_for_them():
