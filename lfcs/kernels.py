@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 
 from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, borrowed, function_at
-from lfcs.tiles import ACROSS, BYTES, MASK, ROWS, SHORT, add_short, add_tile, add_vector, lowest, nonzero_mask
+from lfcs.tiles import ACROSS, BYTES, MASK, ROWS, SHORT, STRIP, add_listed, add_short, add_tile, add_vector, lowest, nonzero_mask
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
 alone: Any = numba.njit(cache=True, error_model="numpy", nogil=True)  # while other threads go on
@@ -383,10 +383,21 @@ def add_credit(begin, fired, counts, reset, credit, gradient, low, high):
                     if low <= j < high:
                         by_neuron[end[j]] = (t - begin) * batch + b
                         end[j] += 1
-    first = 0
-    for j in range(low, high):
-        add_rows(gradient[j], by_neuron[first:], end[j] - first, rows)
-        first = end[j]
+    width = min(n, STRIP // rows.itemsize)
+    strips = np.empty(len(rows) * width, rows.dtype)
+    for i in range(0, n, width):
+        across = min(width, n - i)
+        strip = strips[: len(rows) * across].reshape(len(rows), across)
+        for r in range(len(rows)):
+            copy(rows[r, i : i + across], strip[r])
+        first = 0
+        for j in range(low, high):
+            total, count = gradient[j, i : i + across], end[j] - first
+            if across * rows.itemsize == STRIP:
+                add_listed(total, strip, by_neuron, first, count)
+            else:
+                add_rows(total, by_neuron[first:], count, strip)
+            first = end[j]
 
 
 @numba.njit(cache=True, fastmath={"reassoc"})

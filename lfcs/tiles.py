@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 # bytes of a register, and how many a row of a tile has: four rows of sums and a row of what is added must fit
 BYTES, ACROSS = (64, 4) if llvmlite.binding.get_host_cpu_features().get("avx512f") else (32, 2)
 SHORT, ROWS = 16, 4
+STRIP = 256  # bytes of a row that are summed at a time: a block of such rows fits into the first-level cache
 
 
 class _Tile:
@@ -116,6 +117,27 @@ def _product(width: int, across: int) -> Any:
         return types.void(total, a, rows, types.intp, types.intp), build
 
     return add
+
+
+@intrinsic
+def add_listed(typing: Any, total: Any, rows: Any, listed: Any, first: Any, count: Any) -> Any:
+    """total_i += Σ_{first ≤ e < first + count} rows[listed_e, i], in order, for rows of STRIP bytes."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds, (total_, rows_, listed_, begin, number) = signature.args, args
+        at = _Tile(context, builder, kinds[0].dtype, BYTES, STRIP // BYTES)
+        zero = ir.Constant(at.index, 0)
+        address = at.at(kinds[0], total_, zero)
+
+        def body(k: Any, kept: list[Any]) -> list[Any]:
+            row = builder.load(at.at(kinds[2], listed_, builder.add(begin, k)), typ=at.index)
+            given = at.load(at.at(kinds[1], rows_, row, zero))
+            return [builder.fadd(each, more) for each, more in zip(kept, given, strict=True)]
+
+        at.store(address, at.loop(number, at.load(address), body))
+        return context.get_dummy_value()
+
+    return types.void(total, rows, listed, types.intp, types.intp), build
 
 
 add_tile, add_vector, add_short = _product(BYTES, ACROSS), _product(BYTES, 1), _product(SHORT, 1)
