@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: run test test-pythons install peers peers-jax test-browser bench bench-quick results clean clean-cache
+.PHONY: run test test-pythons soak install peers peers-jax test-browser bench bench-quick results clean clean-cache
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -14,6 +14,9 @@ test: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+soak: .venv/installed  # kills, damaged files, hostile environments and command lines by the hundred: an hour or so
+	$(BIN)/python -m pytest -m soak -n 2
 
 test-browser: .venv/installed  # TensorBoard and the page of a run in headless Chromium; pictures go to docs/images
 	$(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable ".[browser,plots,dev]"
