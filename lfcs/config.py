@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from lfcs.errors import UserError, nearest
+from lfcs.errors import UserError, brief, nearest
+
+MOST_STEPS, MOST_SEED = 10**12, 2**63 - 1  # of a run; a million steps a second are twelve days
 
 
 def setting(
@@ -240,11 +242,15 @@ class Config:
             if hasattr(getattr(self, name), "item"):
                 object.__setattr__(self, name, getattr(self, name).item())  # a number of NumPy
             if type(getattr(self, name)) is not int:
-                raise UserError(f"{name} wants a whole number, got {getattr(self, name)!r}")
-        if self.steps < 1:
-            raise UserError(f"steps must be at least 1, got {self.steps}")
-        if self.seed < 0:
-            raise UserError(f"seed must be at least 0, got {self.seed}")
+                raise UserError(f"{name} wants a whole number, got {brief(getattr(self, name))}")
+        for name in ("env", "agent", "device", "engine"):
+            if type(getattr(self, name)) is not str:
+                raise UserError(f"{name} wants text, got {brief(getattr(self, name))}")
+        for name, low, high in (("steps", 1, MOST_STEPS), ("seed", 0, MOST_SEED)):
+            if getattr(self, name) < low:
+                raise UserError(f"{name} must be at least {low}, got {brief(getattr(self, name))}")
+            if getattr(self, name) > high:
+                raise UserError(f"{name} must be at most {high:,}, got {brief(getattr(self, name))}")
         object.__setattr__(self, "env_kwargs", plain_kwargs(self.env_kwargs))
         rule = self.rule
         if rule.tau_f > rule.window:
@@ -273,9 +279,14 @@ class Config:
     def from_dict(data: dict[str, Any], options: type = NoOptions) -> Config:
         """Rebuild a run's settings, with the type of its agent's options.
 
-        Raises UserError on an unknown or ill-typed setting.
+        Raises UserError on a setting that is missing, unknown or ill-typed: none has its default in silence.
         """
-        groups = {"agent": data.get("options", {})} | {name: data.get(name, {}) for name in SECTIONS}
+        for f in fields(Config):
+            if f.name not in data:
+                raise UserError(f"setting {f.name} is missing")
+        groups = {"agent": data["options"]} | {name: data[name] for name in SECTIONS}
+        for name, kind in _sections(options).items():
+            _check_complete(name, groups[name], kind)
         top = {k: v for k, v in data.items() if k not in (*SECTIONS, "options")}
         flat = {f"{section}.{key}": value for section, group in groups.items() for key, value in group.items()}
         return make_config(top, flat, options)
@@ -287,11 +298,11 @@ def plain_kwargs(given: Any) -> dict[str, Any]:
     Tuples become lists. Raises UserError unless they are names with plain values.
     """
     if not isinstance(given, dict) or not all(isinstance(key, str) and key.isidentifier() for key in given):
-        raise UserError(f"env_kwargs wants a dictionary of arguments' names and values, got {given!r}")
+        raise UserError(f"env_kwargs wants a dictionary of arguments' names and values, got {brief(given)}")
     try:
         return json.loads(json.dumps(given, default=lambda value: value.item()))
-    except (AttributeError, TypeError, ValueError):
-        raise UserError(f"env_kwargs wants plain values, which can stand in config.json, got {given!r}") from None
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        raise UserError(f"env_kwargs wants plain values, which can stand in config.json, got {brief(given)}") from None
 
 
 SECTIONS: dict[str, type] = {
@@ -321,25 +332,40 @@ def _checked(key: str, value: Any, kind: type, meta: dict[str, Any]) -> Any:
         try:
             value = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
         except (ValueError, KeyError):
-            raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}") from None
+            raise UserError(f"setting {key} wants {_kind_name(kind)}, got {brief(value)}") from None
     if hasattr(value, "item") and not hasattr(value, "__len__"):
         value = value.item()  # a number of NumPy
     if kind is str and type(value) is int:
         value = str(value)  # a number of workers
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 1023:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}")
+        raise UserError(f"setting {key} wants {_kind_name(kind)}, got {brief(value)}")
     if meta["choices"] and value not in meta["choices"]:
-        raise UserError(f"setting {key} must be one of {', '.join(meta['choices'])}, got {value!r}")
+        raise UserError(f"setting {key} must be one of {', '.join(meta['choices'])}, got {brief(value)}")
     if kind in (int, float) and not meta["low"] <= value <= meta["high"]:
-        bounds = f"at least {meta['low']:g}" if value < meta["low"] else f"at most {meta['high']:g}"
-        raise UserError(f"setting {key} must be {bounds}, got {value!r}")
+        bounds = f"at least {meta['low']:g}" if value < meta["low"] else f"at most {meta['high']:.10g}"
+        raise UserError(f"setting {key} must be {bounds}, got {brief(value)}")
     return value
 
 
 def _kind_name(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def _check_complete(name: str, given: Any, kind: type) -> None:
+    """Raise UserError unless a section of settings is a dictionary that holds every one."""
+    if not isinstance(given, dict):
+        raise UserError(f"section {name} wants a dictionary, got {brief(given)}")
+    for f in fields(kind):
+        if f.name not in given:
+            raise UserError(f"setting {name}.{f.name} is missing")
+
+
+def section(name: str, given: Any) -> Any:
+    """Return the settings of a section that were written out. Raises UserError as :meth:`Config.from_dict` does."""
+    _check_complete(name, given, SECTIONS[name])
+    return SECTIONS[name](**{key: parse(f"{name}.{key}", value) for key, value in given.items()})
 
 
 def parse(key: str, value: Any, options: type = NoOptions) -> Any:

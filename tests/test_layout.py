@@ -19,6 +19,7 @@ FLOORS = [
         "lfcs.tiles",
         "lfcs.spawn",
         "lfcs.nested",
+        "lfcs.machine",
         "lfcs.measured",
     },
     {"lfcs.names", "lfcs.config", "lfcs.checkpoint", "lfcs.optimiser", "lfcs.spaces"},
