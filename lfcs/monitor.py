@@ -74,6 +74,8 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     Raises UserError where it is damaged, or other than it was when the run's summary was written.
     """
     path, summary = run_dir / "metrics.csv", run_dir / "summary.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing")
     wanted = checkpoint.read_sealed(summary).get("metrics_digest") if summary.exists() else None
     if wanted is not None and wanted != checkpoint.digest_of(path):
         raise UserError(f"{path} is damaged, or was changed since the run ended: its digest does not fit")

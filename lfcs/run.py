@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -359,6 +360,9 @@ def newest_policy(run_dir: Path, device: torch.device, engine: str) -> tuple[Pol
     steps = found.state.get("rollout", {}).get("env_steps")
     if type(steps) is not int:
         raise UserError(f"{found.path} is not a checkpoint of a run")
+    whole = (run_dir / "summary.json").exists() and found.path == checkpoint.latest(run_dir / "checkpoints")
+    if whole and steps != (ended := read_summary(run_dir)["env_steps"]):
+        print(f"warning: {run_dir} ended at step {ended:,}, this is its policy of step {steps:,}", file=sys.stderr)
     return _policy_in(found, device, engine), steps
 
 

@@ -41,7 +41,8 @@ class Facts:
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.csv, a window each; none before the run has begun. Raises UserError on damaged ones."""
-        return read_metrics(self.path) if (self.path / "metrics.csv").exists() else []
+        begun = self.summary is not None or (self.path / "metrics.csv").exists()
+        return read_metrics(self.path) if begun else []
 
     @cached_property
     def flat(self) -> dict[str, Any]:
