@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import checkpoint, evaluation, rollout, update
+from lfcs import checkpoint, evaluation, footprint, rollout, update
 from lfcs.agent import Agent
 from lfcs.average import Average
 from lfcs.callbacks import Callback
@@ -108,6 +108,7 @@ class Trainer:
         """Return the policy that acts, with fresh weights."""
         config, space = self.config, self.envs.single_action_space
         head = agent.head(space)
+        footprint.check(config, encoder.size, head.size)
         given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
         network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
@@ -220,7 +221,7 @@ class Trainer:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
         The last window is cut to end at the run's number of steps, and ends with a copy. Returns its metrics.
-        Raises Diverged on a gradient that is not finite.
+        Raises Diverged on a gradient or a weight that is not finite.
         """
         rule = self.config.rule
         self.before = self.env_steps
@@ -232,6 +233,8 @@ class Trainer:
         self.learner.update.adapt(metrics)
         if not math.isfinite(metrics["train/grad_norm"]):
             raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
+        if not math.isfinite(metrics["train/weight_norm"]):
+            raise Diverged(f"learning diverged: a weight is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.take(self.learner.update.network)

@@ -24,7 +24,7 @@ FLOORS = [
     },
     {"lfcs.names", "lfcs.config", "lfcs.checkpoint", "lfcs.optimiser", "lfcs.spaces"},
     {"lfcs.neurons"},
-    {"lfcs.network"},
+    {"lfcs.footprint", "lfcs.network"},
     {"lfcs.engines", "lfcs.heads"},
     {"lfcs.policy", "lfcs.trajectory"},
     {"lfcs.rollout"},
