@@ -102,8 +102,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, workers):
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path):
-    wild = FAST | {"rule.lr_readout": 100.0, "rule.max_grad_norm": 1e9}
-    trainer = runs.begin(build_config("toys:Guess-v0", "importance", 1000, overrides=wild), tmp_path, progress=False)
+    trainer = runs.begin(build_config("toys:Guess-v0", "wild:Wild", 1000, overrides=FAST), tmp_path, progress=False)
     with pytest.raises(UserError, match="learning diverged: a gradient is not finite at environment step"):
         runs.complete(trainer)
     assert json.loads((tmp_path / "summary.json").read_text())["diverged"] == "a gradient was not finite"

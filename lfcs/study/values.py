@@ -45,8 +45,10 @@ def names(key: str, value: Any) -> tuple[str, ...]:
 
 def whole(key: str, value: Any, low: int) -> int:
     """Return a whole number. Raises UserError on anything else, and below ``low``."""
-    if type(value) is not int or not low <= value <= MOST:
-        raise UserError(f"{key} wants a whole number from {low} to {MOST}, got {brief(value)}")
+    if type(value) is not int or value < low:
+        raise UserError(f"{key} wants a whole number from {low}, got {brief(value)}")
+    if value > MOST:
+        raise UserError(f"{key} must be at most {MOST:,}, got {brief(value)}")
     return value
 
 
