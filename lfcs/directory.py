@@ -8,7 +8,7 @@ from typing import Any
 
 from lfcs import checkpoint
 from lfcs.config import SECTIONS
-from lfcs.errors import UserError
+from lfcs.errors import UserError, brief
 
 # what config.json holds: the settings, and what stands beside them
 SETTINGS: dict[str, type] = {"env": str, "agent": str, "steps": int, "seed": int, "device": str, "engine": str}
@@ -17,6 +17,7 @@ NOTES: dict[str, type] = {"environments": str, "versions": dict, "notes": dict, 
 NUMBERS = (
     "mean_return", "std_return", "mean_return_sampled", "std_return_sampled", "seconds", "evaluation_seconds",
 )  # fmt: skip
+MOST = 1 << 63  # of any whole number
 COUNTS = "seed", "episodes", "env_steps", "weight_updates"
 
 
@@ -52,7 +53,7 @@ def read_settings(run_dir: Path) -> dict[str, Any]:
         if type(value) is not known[key]:
             raise UserError(f"{path} is not the settings of a run: {key} is no {known[key].__name__}")
     before = found.get("steps_before", [])
-    if not all(type(steps) is int for steps in before):
+    if not all(type(steps) is int and 0 < steps < MOST for steps in before):
         raise UserError(f"{path} is not the settings of a run: steps_before wants whole numbers")
     return found
 
@@ -79,8 +80,11 @@ def _check_summary(found: dict[str, Any]) -> None:
     for key, allowed in kinds.items():
         if key not in found:
             raise UserError(f"{key} is missing")
-        if type(found[key]) not in allowed or (key in COUNTS and found[key] < 0):
-            raise UserError(f"{key} is {str(found[key])[:40]!r}")
+        value = found[key]
+        if type(value) not in allowed or (type(value) is int and not -MOST < value < MOST):
+            raise UserError(f"{key} is {brief(value)}")
+        if key in COUNTS and value < 0:
+            raise UserError(f"{key} is {brief(value)}")
 
 
 def line(run_dir: Path) -> str:
