@@ -14,7 +14,7 @@ from numba import types
 from torch import Tensor
 
 from lfcs import checkpoint
-from lfcs.config import EncoderConfig, NetworkConfig
+from lfcs.config import EncoderConfig, section
 from lfcs.engines import Engine, Steps
 from lfcs.errors import UserError
 from lfcs.heads import Head, head_name
@@ -179,7 +179,7 @@ class Policy:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore weights and statistics. Raises ValueError where they are those of another network or encoder."""
         asdict = dataclasses.asdict
-        network, encoder = NetworkConfig(**saved["network"]), EncoderConfig(**saved["encoder"])  # with later settings
+        network, encoder = section("network", saved["network"]), section("encoder", saved["encoder"])
         for key, mine, given in (
             ("head", head_name(self.head), saved["head"]),
             ("network", asdict(self.network.config), asdict(network)),
@@ -190,6 +190,8 @@ class Policy:
         for key in ("observation_space", "action_space"):
             if unpack_space(saved[key]) != getattr(self, key):
                 raise ValueError(f"its {key.replace('_', ' ')} is {unpack_space(saved[key])}")
+        checkpoint.fit(self.network.state_dict(), saved["weights"], "weights")
+        checkpoint.fit(self.encoder.state_dict(), saved["statistics"], "statistics")
         self.network.load_state_dict(saved["weights"])
         self.encoder.load_state_dict(saved["statistics"])
 
@@ -201,8 +203,13 @@ class Policy:
 
 
 def network_of(saved: dict[str, Any], outputs: int, inputs: int) -> SpikingNetwork:
-    """Return the network of a saved policy, with its weights."""
-    network = SpikingNetwork(inputs, outputs, NetworkConfig(**saved["network"]), torch.Generator())
+    """Return the network of a saved policy, with its weights. Raises ValueError where they are those of another."""
+    config, weights = section("network", saved["network"]), saved["weights"]
+    sizes = tuple(weights["input.weight"].shape), len(weights["policy_readout.weight"])
+    if sizes != ((config.neurons, inputs), outputs):  # before anything of a size that is not there is made
+        raise ValueError(f"its weights are of {sizes}, not of {((config.neurons, inputs), outputs)}")
+    network = SpikingNetwork(inputs, outputs, config, torch.Generator())
+    checkpoint.fit(network.state_dict(), weights, "weights")
     network.load_state_dict(saved["weights"])
     return network
 

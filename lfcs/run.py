@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -22,8 +22,9 @@ from lfcs import checkpoint, envs, experiments
 from lfcs.agent import Agent
 from lfcs.callbacks import Callback, Checkpoints, Summary
 from lfcs.compiled.evaluation import evaluate as play
-from lfcs.config import Config, EncoderConfig
+from lfcs.config import Config, section
 from lfcs.configure import build_config, find_agent, flattened
+from lfcs.directory import NOTES, read_settings, read_summary
 from lfcs.engines import make_engine
 from lfcs.envs.making import make_sync
 from lfcs.errors import Interrupted, UserError
@@ -31,7 +32,7 @@ from lfcs.evaluation import MAX_BATCH, Heard
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
-from lfcs.notes import NOTES, notes_of
+from lfcs.notes import notes_of
 from lfcs.policy import Policy, network_of, unpack_space
 from lfcs.progress import Progress
 from lfcs.rollout import steps_told
@@ -126,7 +127,7 @@ def begin(
     with closed_on_error(trainer):
         trainer.rollout.refresh(stream_seed(config.seed, "environments"))
         Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
-        checkpoint.write_json(run_dir / "config.json", config.to_dict() | notes_of(trainer))
+        checkpoint.write_sealed(run_dir / "config.json", config.to_dict() | notes_of(trainer))
     return trainer
 
 
@@ -153,15 +154,14 @@ def proceed(
     Raises UserError if there is no checkpoint, or where the run has taken so many steps already.
     """
     config = load_config(run_dir, agent)
-    newest = checkpoint.latest(run_dir / "checkpoints")
     if steps is not None:
-        taken = checkpoint.steps_of(newest)
+        taken = checkpoint.steps_of(checkpoint.latest(run_dir / "checkpoints"))
         if steps <= taken:
             raise UserError(f"{run_dir} has taken {taken:,} steps: going on wants more of them, got {steps:,}")
         config = dataclasses.replace(config, steps=steps)
     trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir)
     with closed_on_error(trainer):
-        trainer.load_state_dict(checkpoint.load(newest, trainer.device))
+        trainer.load_state_dict(checkpoint.newest(run_dir / "checkpoints", trainer.device).state)
         if steps is not None:
             trainer.stopped = None
             _lengthen(run_dir, steps)
@@ -171,10 +171,12 @@ def proceed(
 def _lengthen(run_dir: Path, steps: int) -> None:
     """Put a run's new number of steps into its settings, its summary aside; whatever happens, it can be resumed."""
     summary, path = run_dir / "summary.json", run_dir / "config.json"
-    data = json.loads(path.read_text())
+    data = read_settings(run_dir)
     if summary.exists():
         os.replace(summary, summary.with_name(f"summary_{read_summary(run_dir)['env_steps']}.json"))
-    checkpoint.write_json(path, data | {"steps": steps, "steps_before": [*data.get("steps_before", []), data["steps"]]})
+    checkpoint.write_sealed(
+        path, data | {"steps": steps, "steps_before": [*data.get("steps_before", []), data["steps"]]}
+    )
 
 
 def complete(trainer: Trainer) -> dict[str, Any]:
@@ -190,28 +192,15 @@ def complete(trainer: Trainer) -> dict[str, Any]:
 def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
     """Read the settings of a run, whose rule is ``agent`` where it cannot be found by name.
 
-    Raises UserError if the directory holds none.
+    Raises UserError if the directory holds none, or one whose settings are not complete.
     """
+    data = read_settings(run_dir)
+    rule = agent or find_agent(data["agent"])
+    asked = {key: value for key, value in data.items() if key not in NOTES}
     try:
-        data = json.loads((run_dir / "config.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"{run_dir} holds no run: config.json is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{run_dir / 'config.json'} is damaged") from None
-    try:
-        rule = agent or find_agent(data["agent"])
-        asked = {key: value for key, value in data.items() if key not in NOTES}
         return Config.from_dict(asked, rule.Options)
-    except (AttributeError, TypeError, KeyError):
-        raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
-
-
-def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Read the summary of a finished run. Raises UserError on a damaged one."""
-    try:
-        return dict(json.loads((run_dir / "summary.json").read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError):
-        raise UserError(f"{run_dir / 'summary.json'} is damaged: remove it, and resuming writes it again") from None
+    except UserError as error:
+        raise UserError(f"{run_dir / 'config.json'} is not the settings of a run: {error}") from None
 
 
 @dataclass
@@ -324,9 +313,7 @@ def evaluate(
         raise UserError(f"--seed must be at least 0, got {seed}")
     config = load_config(run_dir)
     device = set_device(config.device, config.train.threads)
-    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
-    policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
-    steps = int(saved["rollout"]["env_steps"])
+    (policy, steps), seeded = newest_policy(run_dir, device, config.engine), stream_seed(seed, "evaluation")
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
     made = envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=previous, kwargs=config.env_kwargs)
@@ -362,18 +349,40 @@ def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy
     path, on = Path(path), set_device(device, torch.get_num_threads())
     if not path.exists():
         raise UserError(f"no run and no policy at {path}")
-    saved = checkpoint.load(checkpoint.latest(path / "checkpoints") if path.is_dir() else path, on)
-    if "policy" not in saved:
-        raise UserError(f"{path} holds no policy")
-    return revive(saved["policy"], on, engine)
+    if path.is_dir():
+        return newest_policy(path, on, engine)[0]
+    return _policy_in(checkpoint.Restored(path, checkpoint.load(path, on)), on, engine)
+
+
+def newest_policy(run_dir: Path, device: torch.device, engine: str) -> tuple[Policy, int]:
+    """Return a run's newest policy and the environment steps of its checkpoint. Raises UserError if there is none."""
+    found = checkpoint.newest(run_dir / "checkpoints", device)
+    steps = found.state.get("rollout", {}).get("env_steps")
+    if type(steps) is not int:
+        raise UserError(f"{found.path} is not a checkpoint of a run")
+    whole = (run_dir / "summary.json").exists() and found.path == checkpoint.latest(run_dir / "checkpoints")
+    if whole and steps != (ended := read_summary(run_dir)["env_steps"]):
+        print(f"warning: {run_dir} ended at step {ended:,}, this is its policy of step {steps:,}", file=sys.stderr)
+    return _policy_in(found, device, engine), steps
+
+
+def _policy_in(found: checkpoint.Restored, device: torch.device, engine: str) -> Policy:
+    """Return the policy of a checkpoint. Raises UserError where there is none that can act."""
+    if "policy" not in found.state:
+        raise UserError(f"{found.path} holds no policy")
+    try:
+        return revive(found.state["policy"], device, engine)
+    except (*checkpoint.DAMAGED, AssertionError) as error:  # gymnasium asserts what spaces are
+        raise UserError(f"{found.path} holds no policy that can act: {' '.join(str(error).split())[:200]}") from None
 
 
 def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
-    """Return the policy whose ``state_dict`` is ``saved``."""
+    """Return the policy whose ``state_dict`` is ``saved``. Raises ValueError and others where it is not one."""
     observations: Any = unpack_space(saved["observation_space"])
     actions = unpack_space(saved["action_space"])
     head = named_head(saved["head"], actions)
-    encoder = envs.make_encoder(flat_space(observations), EncoderConfig(**saved["encoder"]))
+    encoder = envs.make_encoder(flat_space(observations), section("encoder", saved["encoder"]))
+    checkpoint.fit(encoder.state_dict(), saved["statistics"], "statistics")
     encoder.load_state_dict(saved["statistics"])
     network = network_of(saved, head.size, encoder.size).to(device)
     generator = torch.Generator(device).manual_seed(0)

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import evaluation, rollout, update
+from lfcs import checkpoint, evaluation, footprint, rollout, update
 from lfcs.agent import Agent
 from lfcs.average import Average
 from lfcs.callbacks import Callback
@@ -108,6 +108,7 @@ class Trainer:
         """Return the policy that acts, with fresh weights."""
         config, space = self.config, self.envs.single_action_space
         head = agent.head(space)
+        footprint.check(config, encoder.size, head.size)
         given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
         network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
@@ -220,7 +221,7 @@ class Trainer:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
         The last window is cut to end at the run's number of steps, and ends with a copy. Returns its metrics.
-        Raises Diverged on a gradient that is not finite.
+        Raises Diverged on a gradient or a weight that is not finite.
         """
         rule = self.config.rule
         self.before = self.env_steps
@@ -232,6 +233,8 @@ class Trainer:
         self.learner.update.adapt(metrics)
         if not math.isfinite(metrics["train/grad_norm"]):
             raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
+        if not math.isfinite(metrics["train/weight_norm"]):
+            raise Diverged(f"learning diverged: a weight is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.take(self.learner.update.network)
@@ -321,11 +324,12 @@ class Trainer:
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks] if self.begun else self.restored,
-            "since_sync": self.since_sync,
-            "seconds": self.seconds,
-            "evaluation_seconds": self.evaluation_seconds,
             "stopped": self.stopped,
-        }
+        } | self._counters()
+
+    def _counters(self) -> dict[str, float]:
+        names = "since_sync", "seconds", "evaluation_seconds"
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state of the run. Raises UserError if it belongs to other settings or callbacks."""
@@ -339,6 +343,7 @@ class Trainer:
                     "continue it with lfcs.resume(path, callbacks=[...]), the same in the same order"
                 )
             self.final.load_state_dict(saved["policy"])
+            checkpoint.fit(self._counters(), saved, "run")
             if self.average is not None:
                 self.average.load_state_dict(saved["average"])
             for part in ("learner", "rollout"):
@@ -346,6 +351,6 @@ class Trainer:
             self.restored = saved["callbacks"]
             self.since_sync, self.seconds, self.stopped = (saved[k] for k in ("since_sync", "seconds", "stopped"))
             self.evaluation_seconds = saved.get("evaluation_seconds", 0.0)  # older checkpoints do not know them
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError) as error:
             why = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint does not fit the run's settings: {why}") from None
