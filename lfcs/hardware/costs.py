@@ -10,7 +10,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from gymnasium.spaces.utils import flatdim
 
-from lfcs.errors import UserError, nearest
+from lfcs.errors import UserError
 
 
 class Sizes(NamedTuple):
@@ -152,5 +152,5 @@ ENERGIES = {
 def energy_of(name: str) -> Energy:
     """Return stated energies by the name of a number format. Raises UserError on an unknown one."""
     if name not in ENERGIES:
-        raise UserError(f"unknown energies {name!r}{nearest(name, ENERGIES)}: there are {', '.join(ENERGIES)}")
+        raise UserError(f"energies are stated for {', '.join(ENERGIES)}, got {name!r}")
     return ENERGIES[name]

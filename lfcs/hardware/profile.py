@@ -170,6 +170,7 @@ def profile(
     multiplied by: float32, int32 or int8 (:data:`lfcs.hardware.costs.ENERGIES`). Raises UserError on a bad number, an
     unknown name, or where the environment does not fit the policy.
     """
+    _check(episodes, seed)
     return _profile(policy, (env,), title_of(env), episodes, seed, greedy, energy)
 
 
@@ -178,13 +179,19 @@ def of_run(run_dir: Path, episodes: int = 20, seed: int = 0, greedy: bool = True
 
     The cost of learning is that of the run's settings. Raises UserError where there is no run.
     """
+    _check(episodes, seed)
     config = load_config(run_dir)
     saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device("cpu"))
     policy, steps = revive(saved["policy"], torch.device("cpu"), config.engine), int(saved["rollout"]["env_steps"])
     given = (config.env, config.env_kwargs)
-    name, start = f"{config.agent} on {config.env}", stream_seed(seed, "evaluation") if seed >= 0 else seed
+    name, start = f"{config.agent} on {config.env}", stream_seed(seed, "evaluation")
     found = _profile(policy, given, name, episodes, start, greedy, energy, steps // config.train.num_envs)
     return dataclasses.replace(found, learning=learning_of(policy.network, config))
+
+
+def _check(episodes: int, seed: int) -> None:
+    if episodes < 1 or seed < 0:
+        raise UserError(f"profile wants at least one episode and a seed of at least 0, got {episodes} and {seed}")
 
 
 def _profile(
@@ -198,8 +205,6 @@ def _profile(
     taken: int = 0,
 ) -> Profile:
     """See :func:`profile`; a world that changes is as it is after ``taken`` steps."""
-    if episodes < 1 or seed < 0:
-        raise UserError(f"profile wants at least one episode and a seed of at least 0, got {episodes} and {seed}")
     stated = None if energy is None else costs.energy_of(energy)
     vec, ours = environments(policy, *env)
     with closing(vec) if ours else nullcontext():
