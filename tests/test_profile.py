@@ -54,6 +54,7 @@ def policy_of(kind="population", ticks=1, neuron="lif", memory=True, engine="snn
     with torch.no_grad():
         for weight in (policy.network.hidden, policy.network.readout[:-1, :-1]):
             weight *= torch.rand(weight.shape, generator=generator) > 0.3
+        policy.network.hidden[:, 0] = 0.0  # a neuron that nothing reaches: its membrane is updated once an episode
     policy.engine = make_engine(engine, policy.network)
     return policy
 
