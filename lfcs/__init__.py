@@ -10,6 +10,7 @@
     resume     continue a run that was cut, bit for bit
     load       the policy of a run, without its environment
     compare    learning rules side by side, over replays and seeds, with a report
+    profile    what a policy computes while it acts: spikes, operations, memory, by NeuroBench's definitions
     Policy     what acts: predict, act, save
     Run        what train returns
     Agent      the base of learning rules; yours is a subclass with one method
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from lfcs.callbacks import Callback, StopAt
     from lfcs.config import setting
     from lfcs.errors import UserError
+    from lfcs.hardware.profile import profile
     from lfcs.policy import Policy
     from lfcs.recorder import Recorder
     from lfcs.recording import Recording
@@ -41,13 +43,14 @@ if TYPE_CHECKING:
 
 HOMES = {  # where each name of the face stands
     "train": "run.train", "resume": "run.resume", "load": "run.load", "Run": "run.Run", "Policy": "policy.Policy",
-    "compare": "study.compare.side_by_side", "Agent": "agent.Agent", "setting": "config.setting",
+    "compare": "study.compare.side_by_side", "profile": "hardware.profile.profile", "Agent": "agent.Agent",
+    "setting": "config.setting",
     "Callback": "callbacks.Callback", "StopAt": "callbacks.StopAt", "Recorder": "recorder.Recorder",
     "Recording": "recording.Recording", "UserError": "errors.UserError",
 }  # fmt: skip
 __all__ = [
     "Agent", "Callback", "Policy", "Recorder", "Recording", "Run", "StopAt", "UserError", "compare", "load",
-    "resume", "setting", "train",
+    "profile", "resume", "setting", "train",
 ]  # fmt: skip
 
 

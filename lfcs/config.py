@@ -198,17 +198,30 @@ class ReplayConfig:
 class EncoderConfig:
     """How observations become input currents."""
 
-    kind: str = setting("population", "population, standardised, identity, or your package.module:Class")
-    cells: int = setting(15, "population code: cells per observed number", low=2, high=10_000)
-    width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01, high=100.0)
+    kind: str = setting(
+        "population",
+        "population, standardised, identity; in spikes bernoulli, latency, delta; or your package.module:Class",
+    )
+    cells: int = setting(
+        15,
+        "population code, bernoulli: cells per observed number; latency: ticks; delta: levels",
+        low=2,
+        high=10_000,
+    )
+    width: float = setting(
+        1.5, "population code, bernoulli: tuning width in units of the cells' spacing", low=0.01, high=100.0
+    )
     bounds: str = setting(
         "auto",
-        "population code: what it spans: the bounds that the space declares, what was seen in training (running mean "
-        "± 3 standard deviations), or auto: declared where there are any, else seen",
+        "what is spanned by cells, ticks or levels: the bounds that the space declares, what was seen in training "
+        "(running mean ± 3 standard deviations), or auto: declared where there are any, else seen",
         choices=("auto", "declared", "seen"),
     )
     previous_action: bool = setting(False, "the last action is observed too, zero where an episode begins")
     previous_reward: bool = setting(False, "the last reward is observed too, zero where an episode begins")
+    previous_observation: bool = setting(
+        False, "the last observation is observed too, zero where an episode begins: of a Box; delta needs it"
+    )
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ class EncoderLoops(NamedTuple):
 class Encoder(Protocol):
     """Observations [B, ...] in, input currents [B, size] (float32) out.
 
-    One may have ``drive``, how many inputs of a dense code would drive the network as strongly (by default ``size``).
+    One may have ``drive``, how many inputs of a dense code would drive the network as strongly (by default ``size``),
+    and ``seeded(seed)``, which a run calls once, if it draws random numbers: as ``encode`` changes nothing, they are a
+    function of what it is given and of what ``observe`` has counted.
     """
 
     size: int

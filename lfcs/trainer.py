@@ -35,7 +35,7 @@ from lfcs.trajectory import Replay
 from lfcs.update import Update
 
 # every use of randomness has a stream of its own: adding one does not shift the others
-STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay")
+STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay", "encoder")
 TIMES = "time/fps", "time/seconds"
 
 
@@ -107,8 +107,10 @@ class Trainer:
     def _make_policy(self, agent: Agent, encoder: Encoder) -> Policy:
         """Return the policy that acts, with fresh weights."""
         config, space = self.config, self.envs.single_action_space
-        head = agent.head(space)
+        head, seeded = agent.head(space), getattr(encoder, "seeded", None)
         footprint.check(config, encoder.size, head.size)
+        if seeded is not None:
+            seeded(stream_seed(config.seed, "encoder"))
         given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
         network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)

@@ -52,6 +52,7 @@ FLOORS = [
         "lfcs.directory",
         "lfcs.watch",
     },
+    {"lfcs.hardware"},
     {"lfcs.study"},
     {"lfcs.report"},
     {"lfcs"},
