@@ -64,10 +64,26 @@ def _unpack(value: Any, arrays: Any, device: torch.device) -> Any:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (nested dicts and lists of tensors, arrays and plain values): either whole or not at all."""
-    arrays: dict[str, np.ndarray] = {}
-    tree = json.dumps({"format": FORMAT, "state": _pack(state, arrays)})
+    tree, arrays = packed(state)
     with whole(path) as file:
         np.savez(file, tree=np.frombuffer(tree.encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
+
+
+def packed(state: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """Return ``state`` as a JSON text that refers to arrays, and these by name, for a file of any kind."""
+    arrays: dict[str, np.ndarray] = {}
+    return json.dumps({"format": FORMAT, "state": _pack(state, arrays)}), arrays
+
+
+def unpacked(text: str | bytes, arrays: Any, device: torch.device, path: Path) -> dict[str, Any]:
+    """Return the state of :func:`packed`, found in ``path``.
+
+    Raises UserError on another format, ValueError, KeyError or TypeError on a damaged one.
+    """
+    tree = json.loads(text)
+    if tree["format"] != FORMAT:
+        raise UserError(f"{path} is a checkpoint of another format: {tree['format']}")
+    return _unpack(tree["state"], arrays, device)
 
 
 @contextmanager
@@ -107,10 +123,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a checkpoint. Raises UserError if the file is missing, damaged or not one of ours."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            tree = json.loads(arrays["tree"].tobytes())
-            if tree["format"] != FORMAT:
-                raise UserError(f"{path} is a checkpoint of another format: {tree['format']}")
-            return _unpack(tree["state"], arrays, device)
+            return unpacked(arrays["tree"].tobytes(), arrays, device, path)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, json.JSONDecodeError):

@@ -199,6 +199,7 @@ class TrainConfig:
         choices=("auto", "compiled", "vector", "plain", "device"),
     )
     threads: int = setting(1, "threads of tensor operations", low=1)
+    from_nir: str = setting("", "NIR file whose weights a run starts from, and whose network it has; empty: none")
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1)
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)
     final_episodes: int = setting(100, "episodes of the last evaluation", low=1)

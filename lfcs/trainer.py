@@ -59,7 +59,7 @@ class Trainer:
 
     ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns. ``final``
     is what is evaluated and kept: the policy that acts or, with ``rule.average``, one with the mean of its weights.
-    ``run_dir`` is where callbacks may write, None for nowhere.
+    ``run_dir`` is where callbacks may write, None for nowhere. ``start`` may change the weights that a run begins with.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Trainer:
         make_agent: Callable[[Any, Any], Agent],
         callbacks: Sequence[Callback] = (),
         run_dir: Path | None = None,
+        start: Callable[[Policy], None] | None = None,
     ) -> None:
         self.config, self.callbacks, self.run_dir = config, list(callbacks), run_dir
         self.threads = torch.get_num_threads()  # to be given back
@@ -83,6 +84,8 @@ class Trainer:
             self.eval_envs: gymnasium.vector.VectorEnv = host(evaluation.MAX_BATCH)
             made.callback(self.eval_envs.close)
             self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
+            if start is not None:
+                start(self.policy)
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
             span = config.rule.average
             self.average = Average(self.policy, self._engine, span) if span else None

@@ -50,6 +50,7 @@ FLOORS = [
         "lfcs.watching",
         "lfcs.directory",
         "lfcs.watch",
+        "lfcs.hardware",
     },
     {"lfcs.study"},
     {"lfcs.report"},

@@ -1,0 +1,1 @@
+"""From a policy to neuromorphic hardware and to other simulators."""
