@@ -1,7 +1,7 @@
 """Other simulators that run a NIR file of ours, tick by tick: Norse, Sinabs, Rockpool, and NIRTorch's executor.
 
-Each is built as far as its own import of NIR goes, and from the file by its own layers where that import cannot say what
-ours means. docs/hardware.md has the table of who keeps what.
+Each is built as far as its own import of NIR goes, and from the file by its own layers where that import cannot say
+what ours means. docs/hardware.md has the table of who keeps what.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -208,7 +208,10 @@ READERS: dict[str, Callable[[Any], Reader]] = {
 
 
 def open_policy(policy: Policy, name: str) -> Reader:
-    """Return a policy's network in another simulator, by way of a NIR file. Raises UserError where it is not to be had."""
+    """Return a policy's network in another simulator, by way of a NIR file.
+
+    Raises UserError on an unknown simulator, or one that is not installed.
+    """
     if name not in READERS:
         raise UserError(f"unknown reader {name!r}; known: {', '.join(READERS)}")
     made: Any = READERS[name]
@@ -217,30 +220,6 @@ def open_policy(policy: Policy, name: str) -> Reader:
         path = Path(folder) / "policy.nir"
         export(policy, path, made.form, made.dt)
         return made(nir_package().read(path))
-
-
-class Parity(NamedTuple):
-    """How far another simulator agrees with ours."""
-
-    ticks: int
-    spikes: int  # ours
-    differing: int  # spikes that one has and the other has not
-    first: int | None  # tick where they part
-
-
-@torch.no_grad()
-def parity(policy: Policy, reader: Reader, x: Tensor) -> Parity:
-    """Return how a reader's spikes agree with the policy's on inputs ``x`` [T, D], an input a tick, from rest."""
-    network = policy.network
-    state, ours, theirs = network.initial_state(1), [], []
-    reader.reset()
-    for now in x:
-        state = network.tick(now[None], state)
-        ours.append(state.spk[0])
-        theirs.append(reader.tick(now)[0])
-    apart = torch.stack(ours) != torch.stack(theirs)
-    at = apart.any(1).nonzero()
-    return Parity(len(x), int(torch.stack(ours).sum()), int(apart.sum()), int(at[0]) if len(at) else None)
 
 
 @dataclass
