@@ -53,6 +53,9 @@ class NetworkConfig:
         search="0.5..4:log",
     )
     recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
+    fan_out: int = setting(
+        0, "recurrent synapses of a neuron, and onto one, the same for all seeds; 0: all with all", low=0
+    )
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
     memory: bool = setting(True, "whether state goes from step to step; false: the control, at rest before each")
@@ -63,6 +66,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if 0.0 < self.tau_m_max < self.tau_m:
             raise UserError(f"network.tau_m_max={self.tau_m_max:g} must be 0 or at least network.tau_m={self.tau_m:g}")
+        if self.fan_out >= self.neurons:
+            raise UserError(f"network.fan_out={self.fan_out} must be less than network.neurons={self.neurons}")
 
     @property
     def beta(self) -> float:
