@@ -83,9 +83,7 @@ class Trainer:
             host: Any = getattr(self.envs, "on_host", make_vec)  # evaluations are the host's
             self.eval_envs: gymnasium.vector.VectorEnv = host(evaluation.MAX_BATCH)
             made.callback(self.eval_envs.close)
-            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
-            if start is not None:
-                start(self.policy)
+            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space), start)
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
             span = config.rule.average
             self.average = Average(self.policy, self._engine, span) if span else None
@@ -107,15 +105,18 @@ class Trainer:
     def _generator(self, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device).manual_seed(stream_seed(self.config.seed, stream))
 
-    def _make_policy(self, agent: Agent, encoder: Encoder) -> Policy:
-        """Return the policy that acts, with fresh weights."""
+    def _make_policy(self, agent: Agent, encoder: Encoder, start: Callable[[Policy], None] | None) -> Policy:
+        """Return the policy that acts, with fresh weights or what ``start`` makes of them."""
         config, space = self.config, self.envs.single_action_space
         head = agent.head(space)
         given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
         network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
         seen = given_space(self.envs.single_observation_space)
-        return Policy(network, self._engine(network), head, encoder, seen, space, actions)
+        policy = Policy(network, self._engine(network), head, encoder, seen, space, actions)
+        if start is not None:
+            start(policy)
+        return policy
 
     def _engine(self, network: SpikingNetwork) -> Engine:
         """Return the run's engine; beside environments on a device even a CPU goes the way of all devices."""

@@ -29,6 +29,7 @@ def add(command: Command) -> None:
     what = checked.add_mutually_exclusive_group(required=True)
     what.add_argument("--target", help="the chip: xylo, loihi2 or generic")
     what.add_argument("--reader", help="the simulator: rockpool, norse, sinabs or nirtorch")
+    checked.add_argument("--fit", type=Path, metavar="FILE", help="with --target xylo: write the policy in its numbers")
     checked.add_argument("--env", help="with --reader: the environment to act in (default: the run's)")
     checked.add_argument("--ticks", type=int, default=1000, help="with --reader: ticks to compare (default 1000)")
     checked.add_argument("--episodes", type=int, default=20, help="with --reader: episodes to act in (default 20)")
@@ -51,9 +52,16 @@ def check(args: argparse.Namespace) -> None:
     """Say what a chip would refuse, or how another simulator agrees."""
     policy = _policy(args.run)
     if args.target is not None:
+        run = args.run
+        if args.fit is not None:
+            policy = _fitted(policy, args.target)
+            run = policy.save(args.fit)
+            print(f"policy: {run}")
         _judge(policy, args.target)
-        print(f"next: lfcs export {args.run} --nir policy.nir --target {args.target}")
+        print(f"next: lfcs export {run} --nir policy.nir --target {args.target}")
         return
+    if args.fit is not None:
+        raise UserError("--fit is for a chip: --target xylo")
     for name, low in (("ticks", 1), ("episodes", 0)):
         if getattr(args, name) < low:
             raise UserError(f"--{name} must be at least {low}, got {getattr(args, name)}")
@@ -64,6 +72,15 @@ def _policy(path: Path) -> Any:
     from lfcs import load
 
     return load(path)
+
+
+def _fitted(policy: Any, target: str) -> Any:
+    """Return the policy in a chip's numbers. Raises UserError where there is none of that kind."""
+    from lfcs.hardware import xylo
+
+    if target != "xylo":
+        raise UserError(f"--fit is for xylo, whose numbers are known: for {target} there is lfcs quantise")
+    return xylo.fitted(policy)
 
 
 def _judge(policy: Any, target: str) -> None:

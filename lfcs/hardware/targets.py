@@ -94,7 +94,11 @@ def check(policy: Policy, target: str) -> list[Finding]:
         for name, (number, limit) in counts.items()
         if limit is not None
     ]
-    found.append(_bits(chip, "weights of the neurons", np.concatenate((w_in, w_rec), 1)))
+    events = None if chip.events is None else events_of(probed(policy), chip.events)
+    if chip.events is None:  # layers of weights have exponents of their own
+        found += [_bits(chip, "weights from inputs", w_in), _bits(chip, "weights among neurons", w_rec)]
+    else:  # an input's weight is that of one event
+        found.append(_bits(chip, "weights of the neurons", np.concatenate((w_in / (events or 1), w_rec), axis=1)))
     found.append(_bits(chip, "weights of the readout", action))
     if chip.decay:
         found += [
@@ -102,7 +106,7 @@ def check(policy: Policy, target: str) -> list[Finding]:
             for name, decay in (("membrane", network.config.betas), ("readout", (network.config.kappa,)))
         ]
     if chip.events is not None:
-        found.append(_events(chip, policy))
+        found.append(_events(chip, events))
     return found
 
 
@@ -152,10 +156,8 @@ def _decay(chip: Chip, name: str, decays: tuple[float, ...]) -> Finding:
     return Finding(f"decay of the {name}", ", ".join(f"{d:.6g}" for d in decays), limit, fits, chip.more)
 
 
-def _events(chip: Chip, policy: Policy) -> Finding:
+def _events(chip: Chip, counts: int | None) -> Finding:
     """Return whether the encoder makes whole numbers of events, as tried on observations of many sizes."""
-    assert chip.events is not None
-    counts = events_of(probed(policy), chip.events)
     found = "analog currents" if counts is None else f"up to {counts} a tick"
     limit = f"whole numbers of events, at most {chip.events} a tick"
     return Finding("input events", found, limit, counts is not None, chip.more)
