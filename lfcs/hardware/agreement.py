@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 
 from lfcs.envs.making import Env, make_sync
 from lfcs.envs.previous import Previous
+from lfcs.evaluation import Predicts
 from lfcs.hardware.readers import Elsewhere, Reader
 from lfcs.policy import Policy
 
@@ -63,7 +64,7 @@ def actions(
 ) -> Actions:
     """Return how a reader's actions agree with the policy's in greedy episodes of ``env``, the reader in the loop."""
     elsewhere, count, differing = Elsewhere(policy, reader), 0, 0
-    returns, ours = np.zeros(episodes), np.zeros(episodes)
+    returns = np.zeros(episodes)
     vec: Any = make_sync(env, 1, Previous.of(policy.encoder.config), env_kwargs or {})
     try:
         for i in range(episodes):
@@ -74,17 +75,20 @@ def actions(
                 count, differing = count + 1, differing + int(not np.array_equal(action, mine))
                 obs, reward, terminated, truncated, _ = vec.step(action)
                 returns[i], over = returns[i] + reward[0], bool(terminated[0] or truncated[0])
-            ours[i] = _played(policy, vec, seed + i)
+        ours = played(policy, vec, range(seed, seed + episodes))
     finally:
         vec.close()
     return Actions(count, differing, returns, ours)
 
 
-def _played(policy: Policy, vec: gymnasium.vector.VectorEnv, seed: int) -> float:
-    """Return the return of a greedy episode of the policy itself."""
-    (obs, _), state, total, over = vec.reset(seed=seed), None, 0.0, False
-    while not over:
-        action, state = policy.predict(obs, state, deterministic=True)
-        obs, reward, terminated, truncated, _ = vec.step(action)
-        total, over = total + float(reward[0]), bool(terminated[0] or truncated[0])
-    return total
+def played(model: Predicts, vec: Any, seeds: Iterable[int]) -> np.ndarray:
+    """Return the returns of greedy episodes, one of each seed, in a vector environment of one."""
+    returns = []
+    for seed in seeds:
+        (obs, _), state, total, over = vec.reset(seed=seed), None, 0.0, False
+        while not over:
+            action, state = model.predict(obs, state, None, True)
+            obs, reward, terminated, truncated, _ = vec.step(action)
+            total, over = total + float(reward[0]), bool(terminated[0] or truncated[0])
+        returns.append(total)
+    return np.array(returns)
