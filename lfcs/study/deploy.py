@@ -84,8 +84,8 @@ def _trained(
     given = {"settings": plan["settings"], "seed": seed, "run_dir": out / "trained", "watch": "scalars"}
     run = lfcs.train(plan["env"], steps=steps or plan["steps"], **given)
     returns = _played(run.policy, plan["env"], episodes)
-    say(f"\n## Trained\n{run.config.agent}, {run.config.steps:,} steps: greedy return {returns.mean():.2f}, ")
-    say(f"least {returns.min():.0f}, over {episodes} episodes")
+    say(f"\n## Trained\n{run.config.agent}, {run.config.steps:,} steps")
+    say(f"- greedy return {returns.mean():.2f}, least {returns.min():.0f}, over {episodes} episodes")
     return run.policy
 
 
