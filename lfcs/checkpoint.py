@@ -96,21 +96,44 @@ def digest_of(path: Path) -> str:
     return _digest(path.read_bytes())
 
 
-def _as_written(array: np.ndarray) -> np.ndarray:
-    """Return the bytes of an array in the order in which NumPy writes them."""
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    return np.ascontiguousarray(array.T if fortran else array).reshape(-1).view(np.uint8)
+def _in_order(array: np.ndarray) -> np.ndarray:
+    """Return the bytes of an array, row after row however it lies in memory."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (nested dicts and lists of tensors, arrays and plain values): either whole or not at all."""
-    arrays: dict[str, np.ndarray] = {}
-    packed = _pack(state, arrays)
-    manifest = {name: [a.dtype.str, list(a.shape), _digest(_as_written(a))] for name, a in arrays.items()}
-    tree = json.dumps({"format": FORMAT, "arrays": manifest, "state": packed}).encode()
+    text, arrays = packed(state)
+    tree = text.encode()
     members = {"tree": np.frombuffer(tree, np.uint8), "seal": np.frombuffer(_digest(tree).encode(), np.uint8)}
     with whole(path) as file:
         np.savez(file, **members, **arrays)  # type: ignore[arg-type]
+
+
+def packed(state: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """Return ``state`` as a JSON text that refers to arrays, and these by name, for a file of any kind."""
+    arrays: dict[str, np.ndarray] = {}
+    tree = _pack(state, arrays)
+    manifest = {name: [a.dtype.str, list(a.shape), _digest(_in_order(a))] for name, a in arrays.items()}
+    return json.dumps({"format": FORMAT, "arrays": manifest, "state": tree}), arrays
+
+
+def unpacked(
+    text: str | bytes, arrays: dict[str, np.ndarray], device: torch.device, path: Path, sealed: bool = True
+) -> dict[str, Any]:
+    """Return the state of :func:`packed`, found in ``path``; one of before there were digests is not ``sealed``.
+
+    Raises UserError on another format, one of DAMAGED on anything else that is wrong.
+    """
+    tree = json.loads(text, object_pairs_hook=_once)
+    if tree["format"] != (FORMAT if sealed else UNSEALED):
+        raise UserError(f"{path} is a checkpoint of another format: {str(tree['format'])[:40]!r}")
+    if sealed:
+        _check(tree["arrays"], arrays)
+    state = _unpack(tree["state"], arrays, device)
+    if not isinstance(state, dict):
+        raise ValueError("no dictionary")
+    return state
 
 
 @contextmanager
@@ -227,16 +250,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a checkpoint. Raises UserError if the file is missing, damaged or not one of ours."""
     try:
         arrays = read_arrays(path)
-        text = arrays.pop("tree").tobytes()
-        tree = json.loads(text, object_pairs_hook=_once)
-        if tree["format"] not in (FORMAT, UNSEALED):
-            raise UserError(f"{path} is a checkpoint of another format: {str(tree['format'])[:40]!r}")
-        if tree["format"] == FORMAT:
-            _check(tree["arrays"], arrays, arrays.pop("seal").tobytes().decode() == _digest(text))
-        state = _unpack(tree["state"], arrays, device)
-        if not isinstance(state, dict):
-            raise ValueError("no dictionary")
-        return state
+        text, seal = arrays.pop("tree").tobytes(), arrays.pop("seal", None)
+        if seal is not None and seal.tobytes().decode() != _digest(text):
+            raise ValueError("its manifest is not what was written")
+        return unpacked(text, arrays, device, path, sealed=seal is not None)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}") from None
     except DAMAGED as error:
@@ -244,14 +261,12 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or not an lfcs checkpoint{f' ({why})' if why else ''}") from None
 
 
-def _check(manifest: dict[str, Any], arrays: dict[str, np.ndarray], sealed: bool) -> None:
-    """Raise ValueError unless arrays are those of a manifest, which is ``sealed``."""
-    if not sealed:
-        raise ValueError("its manifest is not what was written")
+def _check(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Raise ValueError unless arrays are those of a manifest."""
     if manifest.keys() != arrays.keys():
         raise ValueError("other arrays than were written")
     for name, array in arrays.items():
-        if manifest[name] != [array.dtype.str, list(array.shape), _digest(_as_written(array))]:
+        if manifest[name] != [array.dtype.str, list(array.shape), _digest(_in_order(array))]:
             raise ValueError(f"array {name} is not what was written")
 
 

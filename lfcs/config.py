@@ -63,6 +63,9 @@ class NetworkConfig:
     recurrent_gain: float = setting(
         0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6, high=1e3
     )
+    fan_out: int = setting(
+        0, "recurrent synapses of a neuron, and onto one, the same for all seeds; 0: all with all", low=0, high=65_536
+    )
     readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0, high=1e3)
     dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6, high=100.0)
     memory: bool = setting(True, "whether state goes from step to step; false: the control, at rest before each")
@@ -73,6 +76,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if 0.0 < self.tau_m_max < self.tau_m:
             raise UserError(f"network.tau_m_max={self.tau_m_max:g} must be 0 or at least network.tau_m={self.tau_m:g}")
+        if self.fan_out >= self.neurons:
+            raise UserError(f"network.fan_out={self.fan_out} must be less than network.neurons={self.neurons}")
 
     @property
     def beta(self) -> float:
@@ -238,6 +243,7 @@ class TrainConfig:
         choices=("auto", "compiled", "vector", "plain", "device"),
     )
     threads: int = setting(1, "threads of tensor operations", low=1, high=256)
+    from_nir: str = setting("", "NIR file whose weights a run starts from, and whose network it has; empty: none")
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1, high=10**12)
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1, high=10**6)
     final_episodes: int = setting(100, "episodes of the last evaluation", low=1, high=10**6)

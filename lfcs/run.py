@@ -50,10 +50,11 @@ def make_trainer(
     make_env: MakeEnv | None = None,
     callbacks: Sequence[Callback] = (),
     run_dir: Path | None = None,
+    start: Callable[[Policy], None] | None = None,
 ) -> Trainer:
     """Return the trainer of a run, with environments, encoder and agent by name unless they are given.
 
-    Raises UserError on bad settings.
+    ``start`` may change the weights that it begins with. Raises UserError on bad settings.
     """
     device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
     given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder), config.env_kwargs
@@ -64,6 +65,7 @@ def make_trainer(
         make_agent=agent or find_agent(config.agent),
         callbacks=callbacks,
         run_dir=run_dir,
+        start=start,
     )
 
 
@@ -117,9 +119,8 @@ def begin(
     run_dir = run_dir or claimed
     assert run_dir is not None
     try:
-        trainer = make_trainer(
-            config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir
-        )
+        kept = standing(config, run_dir, callbacks, progress, make_env)
+        trainer = make_trainer(config, agent, make_env, kept, run_dir, starting(config))
     except BaseException:
         if claimed:
             claimed.rmdir()
@@ -129,6 +130,16 @@ def begin(
         Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
         checkpoint.write_sealed(run_dir / "config.json", config.to_dict() | notes_of(trainer))
     return trainer
+
+
+def starting(config: Config) -> Callable[[Policy], None] | None:
+    """Return what gives a new policy the weights of the file that a run starts from, None where there is none."""
+    path = config.train.from_nir
+    if not path:
+        return None
+    from lfcs.hardware.reading import start
+
+    return lambda policy: start(policy, path)
 
 
 @contextmanager

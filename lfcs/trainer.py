@@ -59,7 +59,7 @@ class Trainer:
 
     ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns. ``final``
     is what is evaluated and kept: the policy that acts or, with ``rule.average``, one with the mean of its weights.
-    ``run_dir`` is where callbacks may write, None for nowhere.
+    ``run_dir`` is where callbacks may write, None for nowhere. ``start`` may change the weights that a run begins with.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Trainer:
         make_agent: Callable[[Any, Any], Agent],
         callbacks: Sequence[Callback] = (),
         run_dir: Path | None = None,
+        start: Callable[[Policy], None] | None = None,
     ) -> None:
         self.config, self.callbacks, self.run_dir = config, list(callbacks), run_dir
         self.threads = torch.get_num_threads()  # to be given back
@@ -82,7 +83,7 @@ class Trainer:
             host: Any = getattr(self.envs, "on_host", make_vec)  # evaluations are the host's
             self.eval_envs: gymnasium.vector.VectorEnv = host(evaluation.MAX_BATCH)
             made.callback(self.eval_envs.close)
-            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
+            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space), start)
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
             span = config.rule.average
             self.average = Average(self.policy, self._engine, span) if span else None
@@ -104,8 +105,8 @@ class Trainer:
     def _generator(self, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device).manual_seed(stream_seed(self.config.seed, stream))
 
-    def _make_policy(self, agent: Agent, encoder: Encoder) -> Policy:
-        """Return the policy that acts, with fresh weights."""
+    def _make_policy(self, agent: Agent, encoder: Encoder, start: Callable[[Policy], None] | None) -> Policy:
+        """Return the policy that acts, with fresh weights or what ``start`` makes of them."""
         config, space = self.config, self.envs.single_action_space
         head, seeded = agent.head(space), getattr(encoder, "seeded", None)
         footprint.check(config, encoder.size, head.size)
@@ -115,7 +116,10 @@ class Trainer:
         network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
         seen = given_space(self.envs.single_observation_space)
-        return Policy(network, self._engine(network), head, encoder, seen, space, actions)
+        policy = Policy(network, self._engine(network), head, encoder, seen, space, actions)
+        if start is not None:
+            start(policy)
+        return policy
 
     def _engine(self, network: SpikingNetwork) -> Engine:
         """Return the run's engine; beside environments on a device even a CPU goes the way of all devices."""

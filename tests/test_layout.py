@@ -51,6 +51,7 @@ FLOORS = [
         "lfcs.watching",
         "lfcs.directory",
         "lfcs.watch",
+        "lfcs.hardware",
     },
     {"lfcs.hardware"},
     {"lfcs.study"},

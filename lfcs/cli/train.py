@@ -56,6 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
+    parser.add_argument("--from-nir", metavar="FILE", help="start from the weights of a NIR file, with its network")
     parser.add_argument("--no-tuned", action="store_true", help="default settings, though there is an experiment")
     parser.add_argument(
         "--env-kwargs",
@@ -121,6 +122,7 @@ def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
     overrides: dict[str, Any] = {"train.env_workers": workers}
     overrides |= {"train.threads": args.threads} if args.threads else {}
     overrides |= {"train.watch": args.watch} if args.watch else {}
+    overrides |= {"train.from_nir": args.from_nir} if args.from_nir else {}
     overrides |= dict(pair(text) for text in args.set)
     given = args.agent, args.steps, seed, args.device, args.engine
     return configure.build_config(env, *given, overrides, args.experiment, kwargs_of(args.env_kwargs))
