@@ -24,7 +24,7 @@ from lfcs.callbacks import Callback, Checkpoints, Summary
 from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
-from lfcs.engines import make_engine
+from lfcs.engines import Fixed, make_engine
 from lfcs.envs.making import make_sync
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, Heard
@@ -313,30 +313,53 @@ def resume(
     return _finished(proceed(path, agent, env, callbacks, progress, steps))
 
 
+Tell = Callable[[str], Heard | None]
+
+
 def evaluate(
-    run_dir: Path, episodes: int, seed: int, tell: Callable[[str], Heard | None] = lambda name: None
+    run_dir: Path, episodes: int, seed: int, tell: Tell = lambda name: None, engine: str | None = None
 ) -> tuple[dict[str, np.ndarray], int]:
     """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps.
 
-    ``tell`` gives what hears of each while it goes on.
+    ``tell`` gives what hears of each while it goes on. ``engine`` is by default the run's.
+    """
+    config, saved, device = newest(run_dir)
+    policy, steps = revive(saved["policy"], device, engine or config.engine), int(saved["rollout"]["env_steps"])
+    return score(policy, config, steps, episodes, seed, tell), steps
+
+
+def newest(run_dir: Path) -> tuple[Config, dict[str, Any], torch.device]:
+    """Return a run's settings, its newest checkpoint and its device. Raises UserError where there is no run."""
+    config = load_config(run_dir)
+    device = set_device(config.device, config.train.threads)
+    return config, checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device), device
+
+
+def score(
+    policy: Policy,
+    config: Config,
+    steps: int,
+    episodes: int,
+    seed: int,
+    tell: Tell = lambda name: None,
+    ways: Sequence[str] = ("sampled", "greedy"),
+) -> dict[str, np.ndarray]:
+    """Return the returns [episodes] of a policy, sampled and greedy, in a run's task as it is after ``steps``.
+
+    Raises UserError on a negative seed.
     """
     if seed < 0:
         raise UserError(f"--seed must be at least 0, got {seed}")
-    config = load_config(run_dir)
-    device = set_device(config.device, config.train.threads)
-    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
-    policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
-    steps = int(saved["rollout"]["env_steps"])
+    seeded = stream_seed(seed, "evaluation")
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
     made = envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=previous, kwargs=config.env_kwargs)
     with closing(made) as vec:
         now = steps_told(vec, steps // config.train.num_envs, frozen=True)
-        found = {
-            name: play(policy, vec, episodes, seeded, greedy, options=now, heard=tell(name))[0]
-            for name, greedy in (("sampled", False), ("greedy", True))
+        return {
+            name: play(policy, vec, episodes, seeded, name == "greedy", options=now, heard=tell(name))[0]
+            for name in ways
         }
-    return found, steps
 
 
 def _finished(trainer: Trainer) -> Run:
@@ -354,10 +377,11 @@ def _given(settings: Any, callbacks: Any) -> dict[str, Any]:
     return dict(settings or {})
 
 
-def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy:
+def load(path: str | Path, device: str = "cpu", engine: str | None = None) -> Policy:
     """Return the policy of a run directory, at its newest checkpoint, or of a file written by ``Policy.save``.
 
-    It acts without its environment being installed. Raises UserError if there is none, or it is damaged.
+    ``engine`` is by default fixed for a quantised policy, else fused. It acts without its environment being installed.
+    Raises UserError if there is none, or it is damaged.
     """
     path, on = Path(path), set_device(device, torch.get_num_threads())
     if not path.exists():
@@ -365,7 +389,7 @@ def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy
     saved = checkpoint.load(checkpoint.latest(path / "checkpoints") if path.is_dir() else path, on)
     if "policy" not in saved:
         raise UserError(f"{path} holds no policy")
-    return revive(saved["policy"], on, engine)
+    return revive(saved["policy"], on, engine or ("fixed" if "fixed" in saved["policy"] else "fused"))
 
 
 def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
@@ -376,5 +400,8 @@ def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
     encoder = envs.make_encoder(flat_space(observations), EncoderConfig(**saved["encoder"]))
     encoder.load_state_dict(saved["statistics"])
     network = network_of(saved, head.size, encoder.size).to(device)
+    fixed = Fixed(**saved["fixed"]) if "fixed" in saved else None
+    network = network.double() if engine == "fixed" else network
     generator = torch.Generator(device).manual_seed(0)
-    return Policy(network, make_engine(engine, network), head, encoder, observations, actions, generator)
+    made = make_engine(engine, network, fixed)
+    return Policy(network, made, head, encoder, observations, actions, generator, fixed)

@@ -49,6 +49,7 @@ FLOORS = [
         "lfcs.playing",
         "lfcs.watching",
         "lfcs.directory",
+        "lfcs.hardware",
         "lfcs.watch",
     },
     {"lfcs.study"},
