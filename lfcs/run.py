@@ -24,7 +24,7 @@ from lfcs.callbacks import Callback, Checkpoints, Summary
 from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
-from lfcs.engines import Fixed, make_engine
+from lfcs.engines import Fixed, FixedEngine, make_engine
 from lfcs.envs.making import make_sync
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, Heard
@@ -41,6 +41,7 @@ from lfcs.verdict import Verdict
 from lfcs.watch import Watch
 
 MakeEnv = Callable[[], gymnasium.Env]
+WIDE = 100  # episodes side by side where every step is a call
 
 
 def make_trainer(
@@ -353,7 +354,8 @@ def score(
     seeded = stream_seed(seed, "evaluation")
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
-    made = envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=previous, kwargs=config.env_kwargs)
+    batch = min(episodes, WIDE) if isinstance(policy.engine, FixedEngine) else MAX_BATCH
+    made = envs.make_vec(config.env, max(batch, 1), kind=kind, previous=previous, kwargs=config.env_kwargs)
     with closing(made) as vec:
         now = steps_told(vec, steps // config.train.num_envs, frozen=True)
         return {

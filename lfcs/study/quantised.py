@@ -1,10 +1,9 @@
 """What return trained policies keep in few bits: tasks x seeds x forms.
 
-    python -m lfcs.study.quantised [--tasks cartpole acrobot pong] [--seeds 1000..1004] [--jobs 2]
+    python -m lfcs.study.quantised [--tasks cartpole acrobot pong] [--seeds 1000..1004] [--bits 8 6 5 4 3 2] [--jobs 2]
 
-Runs are kept below --runs: finished ones are not run again. experiments/results/quantised.csv has a row for each policy
-and form, greedy over 100 episodes, 0 bits being full
-precision; rows of tasks that are not run this time stay.
+Runs are kept below --runs: finished ones are not run again. Rows of experiments/results/quantised.csv are
+kept too: one for each policy and form, greedy over 100 episodes, 0 bits being full precision.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,18 +46,16 @@ class Row(NamedTuple):
     greedy: float
 
 
-def measured(task: str, run_dir: Path, seed: int) -> Iterator[Row]:
-    """Yield the returns of a run's policy in full precision and in every form."""
-    trained, way = Trained(run_dir), ("greedy",)
+def measured(task: str, run_dir: Path, bits: Sequence[int], seed: int, have: Container[Any]) -> Iterator[Row]:
+    """Yield the returns of a run's policy in full precision and in every form, but those that we ``have``."""
+    trained = Trained(run_dir)
     at = task, trained.config.seed, trained.steps
-
-    def score(policy: Any) -> float:
-        return float(trained.score(policy, EPISODES, seed, ways=way)["greedy"].mean())
-
-    yield Row(*at, 0, 0, 0, score(trained.policy))
-    for bits, per_neuron, shift in itertools.product(BITS, (False, True), (False, True)):
-        policy = quantise(trained.policy, Format(bits, per_neuron, shift))
-        yield Row(*at, bits, int(per_neuron), int(shift), score(policy))
+    for form in [(0, 0, 0), *itertools.product(bits, (0, 1), (0, 1))]:
+        if (*at, *form) in have:
+            continue
+        of, per_neuron, shift = form
+        policy = quantise(trained.policy, Format(of, bool(per_neuron), bool(shift))) if of else trained.policy
+        yield Row(*at, *form, float(trained.score(policy, EPISODES, seed, ways=("greedy",))["greedy"].mean()))
 
 
 def read(path: Path) -> list[Row]:
@@ -85,20 +83,25 @@ def table(rows: Sequence[Row]) -> str:
     heads = "tensor", "tensor, shifts", "neuron", "neuron, shifts"
     lines = ["| task | bits | " + " | ".join(heads) + " |", "|---" * 6 + "|"]
     for task in dict.fromkeys(row.task for row in rows):
-        real = float(iqm(np.array([row.greedy for row in rows if row.task == task and not row.bits])))
+        found = {key: list(own) for key, own in _by_form(row for row in rows if row.task == task)}
+        real = float(iqm(np.array(found[0, 0, 0])))
         lines.append(f"| {task} | real | {real:.4g} | | | |")
-        for bits in BITS:
-            cells = []
-            for form in itertools.product((0, 1), (0, 1)):
-                own = [r.greedy for r in rows if (r.task, r.bits, r.per_neuron, r.decay_shift) == (task, bits, *form)]
-                mean = float(iqm(np.array(own)))
-                cells.append(f"{mean:.4g} ({kept(real, mean):.1%})")
+        for bits in sorted({key[0] for key in found if key[0]}, reverse=True):
+            means = [float(iqm(np.array(found[bits, *form]))) for form in itertools.product((0, 1), (0, 1))]
+            cells = [f"{mean:.4g} ({kept(real, mean):.1%})" for mean in means]
             lines.append(f"| {task} | {bits} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def _by_form(rows: Iterable[Row]) -> Iterator[tuple[tuple[int, ...], Iterator[float]]]:
+    """Yield forms with the returns of all seeds."""
+    of = attrgetter("bits", "per_neuron", "decay_shift")
+    for form, own in itertools.groupby(sorted(rows, key=of), of):
+        yield form, (row.greedy for row in own)
+
+
 def main(args: argparse.Namespace) -> None:
-    """Train what is missing, quantise, evaluate; write the file after each task and print the table."""
+    """Train what is missing, quantise, evaluate; write the file after each run and print the table of each task."""
     seeds = values.seeds("--seeds", args.seeds)
     known = {found["name"]: found for found in experiments.literals("SETTINGS").values()}
     for task in args.tasks:
@@ -114,10 +117,11 @@ def main(args: argparse.Namespace) -> None:
         outcomes = many.finish_all(runs, args.jobs)
         if any(of.summary is None for of in outcomes):
             many.judge(runs, outcomes)
-        found = [row for _, run_dir in runs for row in measured(task, run_dir, args.seed)]
-        rows = [row for row in read(args.out) if row.task != task] + found
-        write(args.out, rows)
-        print(table(found), flush=True)
+        for _, run_dir in runs:
+            rows = read(args.out)
+            rows += measured(task, run_dir, args.bits, args.seed, {row[:-1] for row in rows})
+            write(args.out, rows)
+        print(table([row for row in read(args.out) if row.task == task]), flush=True)
     print(f"\n{args.out}")
 
 
@@ -125,6 +129,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=list(STEPS), help="names of experiments (default: all three)")
     parser.add_argument("--seeds", nargs="+", default=["1000..1004"], help="of the runs (default 1000..1004)")
+    parser.add_argument("--bits", nargs="+", type=int, default=list(BITS), help="of weights (default 8 6 5 4 3 2)")
     parser.add_argument("--seed", type=int, default=1, help="of the evaluations (default 1)")
     parser.add_argument("--jobs", type=int, help="runs side by side (default: as many as there are cores)")
     parser.add_argument("--runs", type=Path, default=ROOT, help="where run directories go")
