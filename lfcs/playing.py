@@ -54,7 +54,7 @@ def of_run(run_dir: Path, env: Given | None = None, **asked: Any) -> Recording:
     A world that changes is as it was at the end of the run. Raises UserError where there is no run.
     """
     config = load_config(run_dir)
-    policy, steps = newest_policy(run_dir, torch.device("cpu"), config.engine)
+    policy, steps, _ = newest_policy(run_dir, torch.device("cpu"), config.engine)
     vec, ours = environments(policy, *((config.env, config.env_kwargs) if env is None else (env,)))
     options = steps_told(vec, steps // config.train.num_envs, frozen=True)
     try:

@@ -14,8 +14,8 @@ from numba import types
 from torch import Tensor
 
 from lfcs import checkpoint
-from lfcs.config import EncoderConfig, section
-from lfcs.engines import Engine, Steps
+from lfcs.config import EncoderConfig, NetworkConfig, section
+from lfcs.engines import Engine, Fixed, Steps
 from lfcs.errors import UserError
 from lfcs.heads import Head, head_name
 from lfcs.nested import mapped
@@ -90,6 +90,7 @@ class Policy:
     """A spiking policy that can act.
 
     ``generator`` draws its actions; everything else about it is a function of weights, observation and state.
+    ``fixed`` is the integers of a quantised policy, whose network has the weights that they stand for.
     """
 
     network: SpikingNetwork
@@ -99,6 +100,7 @@ class Policy:
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     generator: torch.Generator
+    fixed: Fixed | None = None
 
     def __repr__(self) -> str:
         n, name = self.network.config.neurons, head_name(self.head)
@@ -168,7 +170,8 @@ class Policy:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that :func:`lfcs.load` needs: spaces, settings, weights and the encoder's statistics."""
-        return {
+        quantised = {} if self.fixed is None else {"fixed": self.fixed._asdict()}
+        return quantised | {
             "observation_space": pack_space(self.observation_space),
             "action_space": pack_space(self.action_space),
             "head": head_name(self.head),

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -25,7 +25,7 @@ from lfcs.compiled.evaluation import evaluate as play
 from lfcs.config import Config, section
 from lfcs.configure import build_config, find_agent, flattened
 from lfcs.directory import NOTES, read_settings, read_summary
-from lfcs.engines import make_engine
+from lfcs.engines import Fixed, FixedEngine, make_engine
 from lfcs.envs.making import make_sync
 from lfcs.errors import Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, Heard
@@ -42,6 +42,7 @@ from lfcs.verdict import Verdict
 from lfcs.watch import Watch
 
 MakeEnv = Callable[[], gymnasium.Env]
+WIDE = 100  # episodes side by side where every step is a call
 
 
 def make_trainer(
@@ -313,28 +314,48 @@ def resume(
     return _finished(proceed(path, agent, env, callbacks, progress, steps))
 
 
+Tell = Callable[[str], Heard | None]
+
+
 def evaluate(
-    run_dir: Path, episodes: int, seed: int, tell: Callable[[str], Heard | None] = lambda name: None
+    run_dir: Path, episodes: int, seed: int, tell: Tell = lambda name: None, engine: str | None = None
 ) -> tuple[dict[str, np.ndarray], int]:
     """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps.
 
-    ``tell`` gives what hears of each while it goes on.
+    ``tell`` gives what hears of each while it goes on. ``engine`` is by default the run's.
+    """
+    config = load_config(run_dir)
+    device = set_device(config.device, config.train.threads)
+    policy, steps, _ = newest_policy(run_dir, device, engine or config.engine)
+    return score(policy, config, steps, episodes, seed, tell), steps
+
+
+def score(
+    policy: Policy,
+    config: Config,
+    steps: int,
+    episodes: int,
+    seed: int,
+    tell: Tell = lambda name: None,
+    ways: Sequence[str] = ("sampled", "greedy"),
+) -> dict[str, np.ndarray]:
+    """Return the returns [episodes] of a policy, sampled and greedy, in a run's task as it is after ``steps``.
+
+    Raises UserError on a negative seed.
     """
     if seed < 0:
         raise UserError(f"--seed must be at least 0, got {seed}")
-    config = load_config(run_dir)
-    device = set_device(config.device, config.train.threads)
-    (policy, steps), seeded = newest_policy(run_dir, device, config.engine), stream_seed(seed, "evaluation")
+    seeded = stream_seed(seed, "evaluation")
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
-    made = envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=previous, kwargs=config.env_kwargs)
+    batch = min(episodes, WIDE) if isinstance(policy.engine, FixedEngine) else MAX_BATCH
+    made = envs.make_vec(config.env, max(batch, 1), kind=kind, previous=previous, kwargs=config.env_kwargs)
     with closing(made) as vec:
         now = steps_told(vec, steps // config.train.num_envs, frozen=True)
-        found = {
-            name: play(policy, vec, episodes, seeded, greedy, options=now, heard=tell(name))[0]
-            for name, greedy in (("sampled", False), ("greedy", True))
+        return {
+            name: play(policy, vec, episodes, seeded, name == "greedy", options=now, heard=tell(name))[0]
+            for name in ways
         }
-    return found, steps
 
 
 def _finished(trainer: Trainer) -> Run:
@@ -352,21 +373,30 @@ def _given(settings: Any, callbacks: Any) -> dict[str, Any]:
     return dict(settings or {})
 
 
-def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy:
+def load(path: str | Path, device: str = "cpu", engine: str | None = None) -> Policy:
     """Return the policy of a run directory, at its newest checkpoint, or of a file written by ``Policy.save``.
 
-    It acts without its environment being installed. Raises UserError if there is none, or it is damaged.
+    ``engine`` is by default fixed for a quantised policy, else fused. It acts without its environment being installed.
+    Raises UserError if there is none, or it is damaged.
     """
     path, on = Path(path), set_device(device, torch.get_num_threads())
     if not path.exists():
         raise UserError(f"no run and no policy at {path}")
     if path.is_dir():
-        return newest_policy(path, on, engine)[0]
+        return newest_policy(path, on, engine).policy
     return _policy_in(checkpoint.Restored(path, checkpoint.load(path, on)), on, engine)
 
 
-def newest_policy(run_dir: Path, device: torch.device, engine: str) -> tuple[Policy, int]:
-    """Return a run's newest policy and the environment steps of its checkpoint. Raises UserError if there is none."""
+class Newest(NamedTuple):
+    """The policy of a run's newest checkpoint, the environment steps there, and all that the checkpoint holds."""
+
+    policy: Policy
+    steps: int
+    saved: dict[str, Any]
+
+
+def newest_policy(run_dir: Path, device: torch.device, engine: str | None) -> Newest:
+    """Return a run's newest policy; ``engine`` as in :func:`load`. Raises UserError if there is none."""
     found = checkpoint.newest(run_dir / "checkpoints", device)
     steps = found.state.get("rollout", {}).get("env_steps")
     if type(steps) is not int:
@@ -374,15 +404,16 @@ def newest_policy(run_dir: Path, device: torch.device, engine: str) -> tuple[Pol
     whole = (run_dir / "summary.json").exists() and found.path == checkpoint.latest(run_dir / "checkpoints")
     if whole and steps != (ended := read_summary(run_dir)["env_steps"]):
         print(f"warning: {run_dir} ended at step {ended:,}, this is its policy of step {steps:,}", file=sys.stderr)
-    return _policy_in(found, device, engine), steps
+    return Newest(_policy_in(found, device, engine), steps, found.state)
 
 
-def _policy_in(found: checkpoint.Restored, device: torch.device, engine: str) -> Policy:
+def _policy_in(found: checkpoint.Restored, device: torch.device, engine: str | None) -> Policy:
     """Return the policy of a checkpoint. Raises UserError where there is none that can act."""
     if "policy" not in found.state:
         raise UserError(f"{found.path} holds no policy")
     try:
-        return revive(found.state["policy"], device, engine)
+        saved = found.state["policy"]
+        return revive(saved, device, engine or ("fixed" if "fixed" in saved else "fused"))
     except (*checkpoint.DAMAGED, AssertionError) as error:  # gymnasium asserts what spaces are
         raise UserError(f"{found.path} holds no policy that can act: {' '.join(str(error).split())[:200]}") from None
 
@@ -396,5 +427,8 @@ def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
     checkpoint.fit(encoder.state_dict(), saved["statistics"], "statistics")
     encoder.load_state_dict(saved["statistics"])
     network = network_of(saved, head.size, encoder.size).to(device)
+    fixed = Fixed(**saved["fixed"]) if "fixed" in saved else None
+    network = network.double() if engine == "fixed" else network
     generator = torch.Generator(device).manual_seed(0)
-    return Policy(network, make_engine(engine, network), head, encoder, observations, actions, generator)
+    made = make_engine(engine, network, fixed)
+    return Policy(network, made, head, encoder, observations, actions, generator, fixed)

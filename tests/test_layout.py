@@ -50,6 +50,7 @@ FLOORS = [
         "lfcs.playing",
         "lfcs.watching",
         "lfcs.directory",
+        "lfcs.hardware",
         "lfcs.watch",
         "lfcs.hardware",
     },

@@ -96,6 +96,7 @@ class Identity:
         self.observed, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
         self.binary, self.active = binary_of(space)
         self.drive = float(self.size - self.binary.sum() + self.active)
+        self.span = float(np.min(space.low)), float(np.max(space.high))  # of all inputs; infinite where it is not known
         self.constants = self.binary.astype(np.float64)
 
     def loops(self) -> EncoderLoops:
@@ -139,6 +140,10 @@ class Standardised(Identity):
     encoding = standardised
     follows = True
 
+    def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
+        super().__init__(space, config)
+        self.span = -10.0, 10.0
+
     def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
         """See :meth:`Identity.encode_tensor`."""
         x = ((obs - mean) / std).clamp(-10.0, 10.0).to(obs.dtype)
@@ -172,6 +177,7 @@ class Spanned(Standardised):
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         span = np.where(self.binary, BINARY, np.where(bounded, DECLARED, SEEN))
         self.precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
+        self.span = 0.0, 1.0
         self.constants = np.concatenate(([config.cells, self.precision], span, (low + high) / 2, (high - low) / 2))
         coded = int((~self.binary).sum())
         self.size = int(self.binary.sum()) + coded * config.cells * self.lines

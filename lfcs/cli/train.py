@@ -30,6 +30,9 @@ def add(command: Command) -> None:
     evaluated.add_argument("run", type=Path)
     evaluated.add_argument("--episodes", type=int, default=100)
     evaluated.add_argument("--seed", type=int, default=1)
+    evaluated.add_argument(
+        "--engine", help="fused, tensor, snntorch, or fixed, of a quantised run (default: the run's)"
+    )
     resumed = command("resume", resume, "continue a run from its newest checkpoint, or go on with a finished one")
     resumed.add_argument("run", type=Path)
     resumed.add_argument(
@@ -197,7 +200,7 @@ def evaluate(args: argparse.Namespace) -> None:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
     shown = Episodes(args.episodes)
     try:
-        results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear)
+        results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear, args.engine)
     finally:
         shown.close()
     for name, returns in results.items():

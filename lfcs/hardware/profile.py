@@ -18,7 +18,6 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import checkpoint
 from lfcs.config import Config
 from lfcs.errors import UserError
 from lfcs.evaluation import evaluate
@@ -27,7 +26,7 @@ from lfcs.network import NetState, SpikingNetwork
 from lfcs.playing import Given, environments, fits, title_of
 from lfcs.policy import Policy, State
 from lfcs.rollout import steps_told
-from lfcs.run import load_config, revive
+from lfcs.run import load_config, newest_policy
 from lfcs.trainer import stream_seed
 
 LAYERS = ("input", "recurrent", "readout")  # that acting needs: the critic is for learning
@@ -181,8 +180,7 @@ def of_run(run_dir: Path, episodes: int = 20, seed: int = 0, greedy: bool = True
     """
     _check(episodes, seed)
     config = load_config(run_dir)
-    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device("cpu"))
-    policy, steps = revive(saved["policy"], torch.device("cpu"), config.engine), int(saved["rollout"]["env_steps"])
+    policy, steps, _ = newest_policy(run_dir, torch.device("cpu"), config.engine)
     given = (config.env, config.env_kwargs)
     name, start = f"{config.agent} on {config.env}", stream_seed(seed, "evaluation")
     found = _profile(policy, given, name, episodes, start, greedy, energy, steps // config.train.num_envs)
