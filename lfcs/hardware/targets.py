@@ -16,9 +16,9 @@ from lfcs.errors import UserError, nearest
 from lfcs.policy import Policy
 
 XYLO = "Overview of the Xylo family, rockpool.ai/devices/xylo-overview.html, with Rockpool 3.1.0, read November 2026"
-XYLO_SIM = "XyloSim 0.1.3, which Rockpool's docs call bit-accurate: src/v2/cpp, read November 2026"
-LOIHI = "Intel, Taking Neuromorphic Computing to the Next Level with Loihi 2, technology brief, 2021"
-LAVA = "Lava 0.9, processes Dense and LIF in fixed point, github.com/lava-nc/lava, read November 2026"
+XYLO_SIM = "XyloSim 0.1.3, the makers' simulator, states of 16 bits: src/v2/cpp, read November 2026"
+LOIHI = "Loihi 2 - Intel, open-neuromorphic.org/neuromorphic-computing/hardware/loihi-2-intel, read November 2026"
+LAVA = "Intel's Lava, Dense and LIF in fixed point, github.com/lava-nc/lava, read November 2026"
 HERE = "what every digital spiking chip asks for"
 PROBES = 256  # observations that an encoder is tried on
 TOLERANCE = 1e-4

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import lfcs
 from lfcs.checkpoint import whole
 from lfcs.compiled.evaluation import evaluate
 from lfcs.envs import make_vec
@@ -22,8 +21,10 @@ from lfcs.errors import UserError, guarded
 from lfcs.hardware import agreement, graph, readers, targets, xylo
 from lfcs.hardware.profile import profile
 from lfcs.hardware.quantise import Format, quantise
+from lfcs.hardware.reading import load_nir
 from lfcs.hardware.xylosim import OnXylo
 from lfcs.policy import Policy
+from lfcs.run import train
 
 SEED = 1_000_000  # of evaluations: nothing was learned on these episodes
 
@@ -82,7 +83,7 @@ def _trained(
 ) -> Policy:
     """Train; return the policy."""
     given = {"settings": plan["settings"], "seed": seed, "run_dir": out / "trained", "watch": "scalars"}
-    run = lfcs.train(plan["env"], steps=steps or plan["steps"], **given)
+    run = train(plan["env"], steps=steps or plan["steps"], **given)
     returns = _played(run.policy, plan["env"], episodes)
     say(f"\n## Trained\n{run.config.agent}, {run.config.steps:,} steps")
     say(f"- greedy return {returns.mean():.2f}, least {returns.min():.0f}, over {episodes} episodes")
@@ -147,9 +148,9 @@ def _adapted(
 ) -> None:
     """Let the exported graph learn on in the changed world; say what it reaches there, frozen and learning."""
     change = plan["change"]
-    frozen = _played(lfcs.load_nir(out / "policy.nir"), change["env"], episodes, change["after"])
+    frozen = _played(load_nir(out / "policy.nir"), change["env"], episodes, change["after"])
     settings = plan["settings"] | change["settings"] | {"train.from_nir": str(out / "policy.nir")}
-    run = lfcs.train(
+    run = train(
         change["env"], steps=steps or change["steps"], seed=seed, settings=settings, run_dir=out / "adapted",
         watch="scalars", tuned=False, env_kwargs=change["world"],
     )  # fmt: skip
