@@ -208,7 +208,9 @@ def evaluate(args: argparse.Namespace) -> None:
     greedy = results["greedy"]
     found = {"mean_return": float(greedy.mean()), "std_return": float(greedy.std()), "episodes": args.episodes}
     print(json.dumps(found | {"env_steps": env_steps}), flush=True)
-    print(f"next: lfcs report {args.run}, or lfcs resume {args.run} --steps {2 * env_steps}", file=sys.stderr)
+    quantised = run.load_config(args.run).engine == "fixed"  # which does not learn
+    then = f"lfcs play {args.run} --spikes" if quantised else f"lfcs resume {args.run} --steps {2 * env_steps}"
+    print(f"next: lfcs report {args.run}, or {then}", file=sys.stderr)
 
 
 def resume(args: argparse.Namespace) -> None:
