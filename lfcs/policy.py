@@ -14,7 +14,7 @@ from numba import types
 from torch import Tensor
 
 from lfcs import checkpoint
-from lfcs.config import EncoderConfig, NetworkConfig, section
+from lfcs.config import EncoderConfig, section
 from lfcs.engines import Engine, Fixed, Steps
 from lfcs.errors import UserError
 from lfcs.heads import Head, head_name
@@ -214,6 +214,7 @@ def network_of(saved: dict[str, Any], outputs: int, inputs: int) -> SpikingNetwo
     if sizes != ((config.neurons, inputs), outputs):  # before anything of a size that is not there is made
         raise ValueError(f"its weights are of {sizes}, not of {((config.neurons, inputs), outputs)}")
     network = SpikingNetwork(inputs, outputs, config, torch.Generator())
+    network = network.double() if weights["input.weight"].dtype == torch.float64 else network  # of a quantised policy
     checkpoint.fit(network.state_dict(), weights, "weights")
     network.load_state_dict(saved["weights"])
     return network

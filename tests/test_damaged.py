@@ -232,7 +232,7 @@ def sealed(content):
     tree = json.loads(arrays.pop("tree").tobytes())
     arrays.pop("seal", None)
     tree["arrays"] = {
-        name: [a.dtype.str, list(a.shape), checkpoint._digest(checkpoint._as_written(a))]
+        name: [a.dtype.str, list(a.shape), checkpoint._digest(checkpoint._in_order(a))]
         for name, a in arrays.items()
         if a.dtype != object
     }

@@ -50,9 +50,7 @@ FLOORS = [
         "lfcs.playing",
         "lfcs.watching",
         "lfcs.directory",
-        "lfcs.hardware",
         "lfcs.watch",
-        "lfcs.hardware",
     },
     {"lfcs.hardware"},
     {"lfcs.study"},
@@ -61,7 +59,13 @@ FLOORS = [
     {"lfcs.cli"},
 ]
 # conveniences that import what stands above when they are called, and annotations of what they return
-REACHES_UP = {("lfcs.policy", "lfcs.playing"), ("lfcs.policy", "lfcs.recording"), ("lfcs.run", "lfcs.study.curves")}
+REACHES_UP = {
+    ("lfcs.policy", "lfcs.playing"),
+    ("lfcs.policy", "lfcs.recording"),
+    ("lfcs.run", "lfcs.study.curves"),
+    ("lfcs.run", "lfcs.hardware.reading"),
+    ("lfcs.configure", "lfcs.hardware.reading"),
+}
 
 
 def modules():
