@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -26,8 +27,9 @@ from lfcs.config import Config, EncoderConfig
 from lfcs.configure import build_config, find_agent, flattened
 from lfcs.engines import make_engine
 from lfcs.envs.making import make_sync
-from lfcs.errors import Interrupted, UserError
-from lfcs.evaluation import MAX_BATCH, Heard
+from lfcs.errors import EnvironmentFailed, Interrupted, UserError
+from lfcs.evaluation import MAX_BATCH, Heard, cut_short
+from lfcs.faults import kept, told
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
@@ -55,15 +57,17 @@ def make_trainer(
     Raises UserError on bad settings.
     """
     device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
-    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder), config.env_kwargs
-    return Trainer(
-        config,
-        make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given),
-        make_encoder=lambda space: envs.make_encoder(space, config.encoder),
-        make_agent=agent or find_agent(config.agent),
-        callbacks=callbacks,
-        run_dir=run_dir,
-    )
+    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder)
+    made: dict[str, Any] = {"kwargs": config.env_kwargs, "timeout": config.train.env_timeout}
+    with kept(run_dir):
+        return Trainer(
+            config,
+            make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given, **made),
+            make_encoder=lambda space: envs.make_encoder(space, config.encoder),
+            make_agent=agent or find_agent(config.agent),
+            callbacks=callbacks,
+            run_dir=run_dir,
+        )
 
 
 def new_run_dir(config: Config) -> Path:
@@ -121,7 +125,8 @@ def begin(
         )
     except BaseException:
         if claimed:
-            claimed.rmdir()
+            with suppress(OSError):  # but where it holds the traceback of an environment
+                claimed.rmdir()
         raise
     with closed_on_error(trainer):
         trainer.rollout.refresh(stream_seed(config.seed, "environments"))
@@ -132,9 +137,10 @@ def begin(
 
 @contextmanager
 def closed_on_error(trainer: Trainer) -> Iterator[None]:
-    """Close a trainer where what is done with it fails."""
+    """Close a trainer where what is done with it fails. Raises EnvironmentFailed as :func:`lfcs.faults.kept`."""
     try:
-        yield
+        with kept(trainer.run_dir):
+            yield
     except BaseException:
         trainer.close()
         raise
@@ -185,6 +191,8 @@ def complete(trainer: Trainer) -> dict[str, Any]:
         return trainer.train()
     except Interrupted as stop:
         raise Interrupted(f"{stop}; continue with: lfcs resume {run_dir}") from None
+    except EnvironmentFailed as error:
+        raise told(error, run_dir, trainer.env_steps) from error
 
 
 def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
@@ -329,13 +337,21 @@ def evaluate(
     steps = int(saved["rollout"]["env_steps"])
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
-    made = envs.make_vec(config.env, MAX_BATCH, kind=kind, previous=previous, kwargs=config.env_kwargs)
-    with closing(made) as vec:
-        now = steps_told(vec, steps // config.train.num_envs, frozen=True)
-        found = {
-            name: play(policy, vec, episodes, seeded, greedy, options=now, heard=tell(name))[0]
-            for name, greedy in (("sampled", False), ("greedy", True))
-        }
+    given: dict[str, Any] = {
+        "kind": kind,
+        "previous": previous,
+        "kwargs": config.env_kwargs,
+        "timeout": config.train.env_timeout,
+    }
+    with kept(run_dir), closing(envs.make_vec(config.env, MAX_BATCH, **given)) as vec:
+        limit = config.train.eval_max_steps
+        asked: dict[str, Any] = {"options": steps_told(vec, steps // config.train.num_envs, frozen=True)}
+        asked["max_steps"] = limit
+        found = {}
+        for name, greedy in (("sampled", False), ("greedy", True)):
+            found[name], lengths = play(policy, vec, episodes, seeded, greedy, heard=tell(name), **asked)
+            if text := cut_short(lengths, limit):
+                print(f"warning: {name}: {text}", file=sys.stderr)
     return found, steps
 
 

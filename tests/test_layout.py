@@ -49,6 +49,7 @@ FLOORS = [
         "lfcs.playing",
         "lfcs.watching",
         "lfcs.directory",
+        "lfcs.faults",
         "lfcs.watch",
     },
     {"lfcs.study"},
