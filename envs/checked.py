@@ -70,7 +70,7 @@ def shared_state() -> dict[str, Any]:
     return {
         "working directory": os.getcwd(),
         "errors that NumPy raises": ", ".join(k for k, v in np.geterr().items() if v in ("raise", "call")) or "none",
-        "torch's default dtype": None if torch is None else torch.get_default_dtype(),
+        "default dtype of torch": None if torch is None else torch.get_default_dtype(),
     }
 
 
@@ -78,10 +78,7 @@ def check_shared(before: dict[str, Any]) -> None:
     """Raise Wrong where what is shared has changed."""
     for name, now in shared_state().items():
         if before[name] is not None and now != before[name]:
-            raise Wrong(
-                f"it changed the {name} from {before[name]} to {now}, which training shares: "
-                "let the environment put it back, or give it a process with --env-workers 1"
-            )
+            raise Wrong(f"it changed the {name} from {before[name]} to {now}, which training shares: put it back")
 
 
 class Checked(gymnasium.Wrapper):

@@ -134,6 +134,7 @@ def blamed(env: Env, kwargs: Mapping[str, Any]) -> Iterator[None]:
         if not kwargs or isinstance(error, gymnasium.error.Error):
             raise
         why = one_line_of(error).partition(" was raised from the environment creator")[0]
+        why = why or type(error).__name__
         trace = "".join(traceback.format_exception(error))
         raise EnvironmentFailed(f"cannot make environment {env!r} with {in_words(kwargs)}: {why}", trace) from error
 

@@ -96,7 +96,7 @@ class Trainer:
         self.columns += [key for callback in self.callbacks for key in callback.metrics]
         self.since_sync = self.before = 0
         self.seconds = self.evaluation_seconds = 0.0  # of training windows, and of evaluations
-        self.interrupted = False
+        self.interrupted = self.warned = False
         self.stopped: str | None = None  # why the run ended before its last step
         # what callbacks have in a checkpoint: nothing before they have begun, then what was restored or their own
         self.begun = False
@@ -247,8 +247,19 @@ class Trainer:
         metrics = self.window()
         elapsed = time.perf_counter() - begun
         self.seconds += elapsed
+        self._warn_of_far()
         times = (self.env_steps - self.before) / elapsed, self.seconds
         return metrics | dict(zip(TIMES, times, strict=True))
+
+    def _warn_of_far(self) -> None:
+        """Say once where an observation was so far from all others that it is not followed."""
+        far = getattr(self.policy.encoder, "far", None)
+        if far is not None and not self.warned:
+            self.warned = True
+            self.warn(
+                f"environment {far[0]} gave an observation more than 100 standard deviations from those before, at "
+                f"environment step {far[1]:,}: it counts as 100 in what the encoder learns of their range"
+            )
 
     def _look(self, where: str) -> Callable[[Moment], None] | None:
         """Return what shows acted steps to the callbacks that define ``acted``, or None where there is none."""

@@ -112,7 +112,7 @@ def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path):
 
 def test_a_bad_number_stops_a_run_with_workers_too(tmp_path):
     trainer = begin(tmp_path, "toys:FaultyObservation-v0", **{"train.env_workers": "2"})
-    with pytest.raises(UserError, match="environment 0, in step 40 after seed .*: number 0 of an observation is not finite: nan"):
+    with pytest.raises(UserError, match=r"environment 0, in step 40 after .*: number 0 of an observation is not"):
         runs.complete(trainer)
 
 
