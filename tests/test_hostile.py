@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
+import gymnasium
 import hostile_envs
 import numpy as np
 import pytest
@@ -18,7 +21,11 @@ from test_orphans import until
 
 import lfcs
 from lfcs import envs, faults
-from lfcs.errors import EnvironmentFailed, UserError
+from lfcs import run as runs
+from lfcs import trainer as trainers
+from lfcs.compiled.evaluation import evaluate
+from lfcs.configure import build_config
+from lfcs.errors import EnvironmentFailed, Interrupted, UserError
 
 HERE = Path(__file__).parent
 WHAT = {kind: kind.partition(": ")[2] for kind in KINDS}
@@ -274,3 +281,59 @@ def test_workers_that_hang_end_with_their_parent(tmp_path):
     time.sleep(1.5)
     process.kill()
     ended(process, 20)
+
+
+class Endless(gymnasium.Env):
+    """Never ends."""
+
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+class Hears(lfcs.Callback):
+    """Keeps warnings."""
+
+    def __init__(self):
+        self.said = []
+
+    def warning(self, trainer, message):
+        self.said.append(message)
+
+
+def test_an_evaluation_of_episodes_that_never_end_ends_and_says_so(tmp_path):
+    hears, given = Hears(), SMALL | {"train.eval_max_steps": 50, "train.watch": "none"}
+    run = lfcs.train(Endless, steps=256, settings=given, run_dir=tmp_path, callbacks=[hears])
+    assert run.summary["mean_return"] == 50.0
+    assert (
+        hears.said
+        == ["evaluation at step 256: 2 of 2 episodes reached 50 steps (train.eval_max_steps) and count as they stood"]
+        * 2
+    )
+
+
+def test_the_limit_of_steps_is_the_same_in_compiled_loops():
+    trainer = runs.make_trainer(
+        build_config("MountainCar-v0", overrides=SMALL | {"train.eval_max_steps": 45, "train.env_kind": "compiled"})
+    )
+    with closing(trainer), closing(envs.make_vec("MountainCar-v0", 4, kind="plain")) as plain:
+        compiled = trainer.play(4, 1, True)
+        by_steps = evaluate(trainer.final, plain, 4, 1, True, max_steps=45)
+    assert compiled[1].tolist() == by_steps[1].tolist() == [45] * 4
+    np.testing.assert_array_equal(compiled[0], by_steps[0])
+
+
+def test_ctrl_c_is_heard_in_an_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "PATIENCE", 0.2)
+    trainer = runs.begin(
+        build_config("Endless", overrides=SMALL | {"train.watch": "none"}, steps=256), tmp_path, make_env=Endless
+    )
+    threading.Timer(1.0, trainer.interrupt).start()
+    monkeypatch.setattr(trainer, "window", lambda: pytest.fail("it evaluates first"))
+    with closing(trainer), pytest.raises(Interrupted, match="stopped in an evaluation at step 0"):
+        trainer.play(2, 1, True)
