@@ -153,9 +153,9 @@ class PlainVectorEnv(SyncVectorEnv):
 
 
 def close_all(envs: Iterable[gymnasium.Env]) -> None:
-    """Close environments. Raises the first error when all have been closed."""
+    """Close environments, the last first. When all have been closed, raises the error of the first that has one."""
     with ExitStack() as stack:
-        for env in reversed(list(envs)):
+        for env in envs:
             stack.callback(env.close)
 
 

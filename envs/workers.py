@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,14 +23,15 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from lfcs.envs.checked import DOING, IDLE, LATE, MAKING, NUMBER, WIDTH, new_place, where
+from lfcs.envs.checked import DOING, IDLE, LATE, MAKING, NUMBER, SERIAL, WIDTH, new_place, where
 from lfcs.envs.hangs import TIMEOUT, Lookout
-from lfcs.envs.making import NO_KWARGS, NOTHING, Env, PlainVectorEnv, make_checked, make_sync, short_name
+from lfcs.envs.making import NO_KWARGS, NOTHING, Env, PlainVectorEnv, load, make_checked, make_sync, short_name
 from lfcs.envs.previous import Previous
 from lfcs.errors import EnvironmentFailed, UserError
 from lfcs.nested import mapped
 from lfcs.spawn import end_with_parent, leave_signals_to_parent, main_not_run_again
 
+STARTING = 60.0  # seconds that a worker may take to import what it needs, whatever environments may take
 PATIENCE = 5.0  # seconds that workers have to end when they are told to
 Memory = dict[str, tuple[Any, tuple[int, ...], np.dtype]]  # by name: shared bytes, shape and type of an environment's
 
@@ -168,6 +170,7 @@ class Team:
                 theirs.close()
                 self.pipes.append(ours)
                 self.processes.append(process)
+        self.started = time.monotonic()
         self.lookout = Lookout(self.timeout, self._mark, self._at, self._give_up)
         # before multiprocessing waits, at the interpreter's end, for workers that nobody has closed
         Finalize(self, end, (self.pipes, self.processes, self.lookout), exitpriority=1)
@@ -216,7 +219,11 @@ class Team:
         return EnvironmentFailed(f"{where(self.places[k], f'environments {rows.start} to {rows.stop - 1}')}: {why}")
 
     def _mark(self) -> Any:
-        return (self.serial, self.places.tobytes()) if self.pending else None
+        """Return what changes as long as workers get on; their start is given STARTING seconds beside."""
+        starting = any(self.places[k, SERIAL] == 0 for k in list(self.pending))
+        if not self.pending or (starting and time.monotonic() - self.started < STARTING):
+            return None
+        return self.serial, self.places.tobytes()
 
     def _at(self) -> str:
         busy = [place for k, place in enumerate(self.places) if k in self.pending and place[DOING] != IDLE]
@@ -299,6 +306,8 @@ class Served:
         """Return the environments, made where they are not yet."""
         if self.envs is None:
             env, previous, kwargs, spaces, spec = cloudpickle.loads(self.portable)
+            if isinstance(env, str):
+                load(env)  # it may register what else is taken from here
             if spec is not None:
                 gymnasium.registry.setdefault(spec.id, spec)
             numbers = range(self.rows.start, self.rows.stop)
@@ -331,6 +340,7 @@ def serve(pipe: Connection, portable: bytes, sets: list[tuple[Memory, slice | No
     leave_signals_to_parent()
     end_with_parent()
     place = np.frombuffer(places, np.int64).reshape(-1, WIDTH)[k]
+    place[SERIAL] = 1
     served = [rows and Served(portable, memory, rows, place) for memory, rows in sets]
     while True:
         try:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import warnings
+from contextlib import suppress
 from fractions import Fraction
 
 import gymnasium
@@ -123,10 +124,8 @@ def _spins():
 
 def _deaf():
     while True:
-        try:
+        with suppress(BaseException):
             time.sleep(1)
-        except BaseException:  # noqa: S110
-            pass
 
 
 def _warns():

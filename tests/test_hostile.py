@@ -277,7 +277,7 @@ def test_workers_that_hang_end_with_their_parent(tmp_path):
         start_new_session=True, env=os.environ | {"PYTHONPATH": with_tests()},
     )  # fmt: skip
     assert process.stdout.readline() == "made\n"
-    assert until(lambda: len(family(process.pid)) == 3)
+    assert until(lambda: len(family(process.pid)) >= 3)
     time.sleep(1.5)
     process.kill()
     ended(process, 20)
@@ -331,7 +331,10 @@ def test_the_limit_of_steps_is_the_same_in_compiled_loops():
 def test_ctrl_c_is_heard_in_an_evaluation(tmp_path, monkeypatch):
     monkeypatch.setattr(trainers, "PATIENCE", 0.2)
     trainer = runs.begin(
-        build_config("Endless", overrides=SMALL | {"train.watch": "none"}, steps=256), tmp_path, make_env=Endless
+        build_config("Endless", overrides=SMALL | {"train.watch": "none"}, steps=256),
+        tmp_path,
+        make_env=Endless,
+        progress=False,
     )
     threading.Timer(1.0, trainer.interrupt).start()
     monkeypatch.setattr(trainer, "window", lambda: pytest.fail("it evaluates first"))
