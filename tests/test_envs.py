@@ -126,7 +126,7 @@ def test_workers_step_the_same_environments():
             assert np.array_equal(a, b) and a.dtype == b.dtype
         for row in np.flatnonzero(one[2] | one[3]):
             assert np.array_equal(infos["final_obs"][row], other_infos["final_obs"][row])
-    with pytest.raises(UserError, match="^environment 0, in step 26 after seed 3: ValueError: no button 0$") as raised:
+    with pytest.raises(UserError, match=r"^environment 0, in step 26 after seed 3: ValueError: no button 0$") as raised:
         spread.step(actions[0] * 0)
     assert "\n" not in str(raised.value) and "Traceback" in raised.value.trace
     spread.close()

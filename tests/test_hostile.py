@@ -106,7 +106,7 @@ WORDS = {
     "step: KeyboardInterrupt": "environment 0, in step 7 after seed 5: KeyboardInterrupt",
     "reset: killed": "environment 0, in reset after seed 5: the worker process was killed by SIGKILL",
     "step: hangs and is deaf": "environment 0, in step 7 after seed 5: it did not return in time",
-    "close: hangs": "environment 0, in close after seed 5: it did not return in time",
+    "close: hangs": "environment 2, in close after seed 7: it did not return in time",
     "close: raises": "environment 0, in close after seed 5: RuntimeError: the wheel came off",
 }
 
