@@ -44,7 +44,7 @@ def correct(
     for k in range(actions):
         mean += pi[k] * alpha[k]
     for k in range(actions):
-        missing[k] = max(1.0 - truncation * pi_ref[k] / pi[k], 0.0) * pi[k] * (alpha[k] - mean) / known[3]
+        missing[k] = max(pi[k] - truncation * pi_ref[k], 0.0) * (alpha[k] - mean) / known[3]
         total += missing[k]
     miss = known[2] - (alpha[int(action[0])] - mean)
     for k in range(actions):
@@ -56,6 +56,8 @@ class Acer(Agent):
     """Truncates the ratio at c and makes up for what that leaves out with the critic's own view of all actions.
 
         min(c, ρ_t) A_t d log π(a_t) + Σ_k [1 - c/ρ_k]₊ π_k (Q_k - V) d log π(k)
+
+    where [1 - c/ρ_k]₊ π_k = [π_k - c π_ref,k]₊, which is sound where both policies have a probability of 0.
 
     The critic of actions is dueling, Q_k - V = α_k - Σ_j π_j α_j, and follows the advantage of the taken action, whose
     targets are V-trace's with ρ̄ = c̄ = 1, which is Retrace for a state's value. ACER's trust region on the average
@@ -69,7 +71,7 @@ class Acer(Agent):
     class Options:
         """What ACER reads beside the settings of all rules."""
 
-        truncation: float = setting(10.0, "largest ratio c of the truncated part", low=1.0)
+        truncation: float = setting(10.0, "largest ratio c of the truncated part", low=1.0, high=1e6)
 
     def head(self, space: Any) -> Head:
         """Return a categorical head with action advantages α beside the logits. Raises UserError for other actions."""
@@ -91,7 +93,7 @@ class Acer(Agent):
         logits, alpha = sample.params.split(actions, dim=-1)
         pi, pi_ref = logits.softmax(-1), sample.params_ref[..., :actions].softmax(-1)
         centred = alpha - (pi * alpha).sum(-1, keepdim=True)
-        missing = (1.0 - self.options.truncation * pi_ref / pi).clamp(min=0.0) * pi * centred / sample.scale
+        missing = (pi - self.options.truncation * pi_ref).clamp(min=0.0) * centred / sample.scale
         correction = missing - pi * missing.sum(-1, keepdim=True)  # Σ_k missing_k (1[j = k] - π_j)
         score = sample.judged.score[..., :actions]
         policy = self.weight(sample.rho, sample.advantage)[..., None] * score + correction

@@ -62,9 +62,9 @@ class LfCs(Agent):
             0.4, "stiffness: half-width of the trust region of the ratio", low=1e-6, high=1e6, search="0.1..0.4:log"
         )
         mask: str = setting("sided", "trust-region mask", choices=("sided", "two-sided"))
-        pull: float = setting(0.0, "restoring force on a ratio where the mask is closed", low=0.0)
+        pull: float = setting(0.0, "restoring force on a ratio where the mask is closed", low=0.0, high=1e3)
         decouple: bool = setting(True, "older windows: ratio to the reference of now, not to the policy that acted")
-        stale_bar: float = setting(2.0, "older windows: largest weight reference/acting of a step", low=1e-6)
+        stale_bar: float = setting(2.0, "older windows: largest weight reference/acting of a step", low=1e-6, high=1e6)
 
     def __init__(self, rule: RuleConfig, options: Any = None) -> None:
         super().__init__(rule, options)

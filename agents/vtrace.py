@@ -31,8 +31,8 @@ class VTrace(Agent):
     class Options:
         """What V-trace reads beside the settings of all rules."""
 
-        rho_bar: float = setting(1.0, "largest ratio of a TD error and of the policy's update", low=1e-6)
-        c_bar: float = setting(1.0, "largest ratio in the trace of the targets", low=1e-6)
+        rho_bar: float = setting(1.0, "largest ratio of a TD error and of the policy's update", low=1e-6, high=1e6)
+        c_bar: float = setting(1.0, "largest ratio in the trace of the targets", low=1e-6, high=1e6)
 
     def credit(self, reward: Tensor, value: Tensor, v_next: Tensor, ends: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
         """Return V-trace advantages and targets."""

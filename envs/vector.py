@@ -58,7 +58,7 @@ def make_vec(
     asked = workers.isdecimal() and int(workers) > 0
     if kind in ("compiled", "vector", "device"):
         if any(previous):
-            raise UserError(f"encoder.previous_action and previous_reward need plain environments, not {kind} ones")
+            raise UserError(f"encoder.previous_... need plain environments, not {kind} ones")
         if asked:
             raise UserError(f"train.env_kind={kind} steps in this process: it needs train.env_workers=0")
         if not isinstance(env, str):

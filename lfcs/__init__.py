@@ -9,7 +9,9 @@
     train      train a policy: an environment by id, class or maker; a rule by name or class; settings; callbacks
     resume     continue a run that was cut, bit for bit
     load       the policy of a run, without its environment
+    load_nir   the policy of a NIR file that lfcs wrote
     compare    learning rules side by side, over replays and seeds, with a report
+    profile    what a policy computes while it acts: spikes, operations, memory, by NeuroBench's definitions
     Policy     what acts: predict, act, save
     Run        what train returns
     Agent      the base of learning rules; yours is a subclass with one method
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from lfcs.callbacks import Callback, StopAt
     from lfcs.config import setting
     from lfcs.errors import UserError
+    from lfcs.hardware.profile import profile
+    from lfcs.hardware.reading import load_nir
     from lfcs.policy import Policy
     from lfcs.recorder import Recorder
     from lfcs.recording import Recording
@@ -40,14 +44,15 @@ if TYPE_CHECKING:
     from lfcs.study.compare import side_by_side as compare
 
 HOMES = {  # where each name of the face stands
-    "train": "run.train", "resume": "run.resume", "load": "run.load", "Run": "run.Run", "Policy": "policy.Policy",
-    "compare": "study.compare.side_by_side", "Agent": "agent.Agent", "setting": "config.setting",
+    "train": "run.train", "resume": "run.resume", "load": "run.load", "load_nir": "hardware.reading.load_nir",
+    "Run": "run.Run", "Policy": "policy.Policy", "compare": "study.compare.side_by_side",
+    "profile": "hardware.profile.profile", "Agent": "agent.Agent", "setting": "config.setting",
     "Callback": "callbacks.Callback", "StopAt": "callbacks.StopAt", "Recorder": "recorder.Recorder",
     "Recording": "recording.Recording", "UserError": "errors.UserError",
 }  # fmt: skip
 __all__ = [
-    "Agent", "Callback", "Policy", "Recorder", "Recording", "Run", "StopAt", "UserError", "compare", "load",
-    "resume", "setting", "train",
+    "Agent", "Callback", "Policy", "Recorder", "Recording", "Run", "StopAt", "UserError", "compare", "load", "load_nir",
+    "profile", "resume", "setting", "train",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lfcs import checkpoint
 from lfcs.engines import Engine
 from lfcs.network import SpikingNetwork
 from lfcs.policy import Policy
@@ -38,6 +39,7 @@ class Average:
         return {"count": self.count, "acting": self.acting.state_dict()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore; the policy is restored before."""
+        """Restore; the policy is restored before. Raises ValueError where weights do not fit, or are not finite."""
+        checkpoint.fit(self.state_dict(), saved, "average")
         self.count = saved["count"]
         self.acting.load_state_dict(saved["acting"])

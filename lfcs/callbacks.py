@@ -113,7 +113,9 @@ class Summary(Callback):
 
     def end(self, trainer: Running, summary: dict[str, Any]) -> None:
         """See :class:`Callback`."""
-        checkpoint.write_json(self.path, summary)
+        metrics = self.path.with_name("metrics.csv")
+        checked = {"metrics_digest": checkpoint.digest_of(metrics)} if metrics.exists() else {}
+        checkpoint.write_sealed(self.path, summary | checked)
 
 
 class Checkpoints(Callback):
@@ -133,5 +135,6 @@ class Checkpoints(Callback):
     def save(self, trainer: Running) -> None:
         """Write a checkpoint of now and forget the oldest."""
         checkpoint.save(self.folder / f"step_{trainer.env_steps:012d}.npz", trainer.state_dict())
-        for old in sorted(self.folder.glob("step_*.npz"))[:-KEEP]:
+        past, later = checkpoint.around(self.folder, trainer.env_steps)
+        for old in (*past[:-KEEP], *later):  # a later one was not intact: the run went on from the one before
             old.unlink()

@@ -8,7 +8,10 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from lfcs.errors import UserError, nearest
+from lfcs.errors import UserError, brief, nearest
+
+MOST_WORKERS = 256
+MOST_STEPS, MOST_SEED = 10**12, 2**63 - 1  # of a run; a million steps a second are twelve days
 
 
 def setting(
@@ -35,34 +38,46 @@ class NetworkConfig:
     """The recurrent spiking network; time constants are in ticks."""
 
     neuron: str = setting("lif", "neuron model: lif, alif (adaptive threshold), or your package.module:Class")
-    neurons: int = setting(256, "number of recurrent neurons N", low=2)
-    ticks: int = setting(1, "network ticks per environment step", low=1)
-    tau_m: float = setting(3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1, search="1.5..10:log")
+    neurons: int = setting(256, "number of recurrent neurons N", low=2, high=65_536)
+    ticks: int = setting(1, "network ticks per environment step", low=1, high=1_000)
+    tau_m: float = setting(
+        3.0, "membrane time constant in ticks; beta = exp(-1/tau_m)", low=0.1, high=1e6, search="1.5..10:log"
+    )
     tau_m_max: float = setting(
         0.0, "largest membrane time constant: neurons are spread from tau_m to it, evenly in log; 0: all have tau_m",
-        low=0.0,
+        low=0.0, high=1e6,
     )  # fmt: skip
-    tau_m_groups: int = setting(4, "how many time constants neurons are spread over, where tau_m_max > tau_m", low=2)
+    tau_m_groups: int = setting(
+        4, "how many time constants neurons are spread over, where tau_m_max > tau_m", low=2, high=1_024
+    )
     tau_out: float = setting(
-        2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01, search="1..8:log"
+        2.0, "readout time constant in ticks; kappa = exp(-1/tau_out)", low=0.01, high=1e6, search="1..8:log"
     )
     input_gain: float = setting(
         2.0,
         "initial input weights: normal, std input_gain/sqrt(inputs); a one-hot part as one number",
         low=0.0,
+        high=1e3,
         search="0.5..4:log",
     )
-    recurrent_gain: float = setting(0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6)
-    readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0)
-    dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6)
+    recurrent_gain: float = setting(
+        0.5, "initial recurrent weights: normal, std recurrent_gain/sqrt(N)", low=1e-6, high=1e3
+    )
+    fan_out: int = setting(
+        0, "recurrent synapses of a neuron, and onto one, the same for all seeds; 0: all with all", low=0, high=65_536
+    )
+    readout_gain: float = setting(0.1, "initial readout weights: normal, std readout_gain/sqrt(N)", low=0.0, high=1e3)
+    dampening: float = setting(0.3, "height of the surrogate derivative", low=1e-6, high=100.0)
     memory: bool = setting(True, "whether state goes from step to step; false: the control, at rest before each")
     critic_path: bool = setting(True, "the critic also hears the encoded input, through plastic weights of its own")
-    adaptation: float = setting(0.2, "alif: what a spike adds to the neuron's threshold", low=0.0)
-    tau_a: float = setting(50.0, "alif: time constant in ticks of the threshold's return", low=0.1)
+    adaptation: float = setting(0.2, "alif: what a spike adds to the neuron's threshold", low=0.0, high=1e3)
+    tau_a: float = setting(50.0, "alif: time constant in ticks of the threshold's return", low=0.1, high=1e6)
 
     def __post_init__(self) -> None:
         if 0.0 < self.tau_m_max < self.tau_m:
             raise UserError(f"network.tau_m_max={self.tau_m_max:g} must be 0 or at least network.tau_m={self.tau_m:g}")
+        if self.fan_out >= self.neurons:
+            raise UserError(f"network.fan_out={self.fan_out} must be less than network.neurons={self.neurons}")
 
     @property
     def beta(self) -> float:
@@ -97,13 +112,19 @@ class NetworkConfig:
 class RuleConfig:
     """The learning rule; times are in environment steps of each environment."""
 
-    window: int = setting(64, "steps of experience collected before learning from it", low=1)
+    window: int = setting(64, "steps of experience collected before learning from it", low=1, high=100_000)
     form: str = setting("window", "credit: over a window at hand, or online by traces", choices=("window", "online"))
     tau_f: int = setting(
-        8, "steps between updates of the new policy (fast time scale), at most window", low=1, search="2,4,8,16"
+        8,
+        "steps between updates of the new policy (fast time scale), at most window",
+        low=1,
+        high=100_000,
+        search="2,4,8,16",
     )
-    tau_s: int = setting(64, "steps between copies of the new policy into the reference (a multiple of window)", low=1)
-    replays: int = setting(4, "passes R over the window", low=1, search="1..16:log")
+    tau_s: int = setting(
+        64, "steps between copies of the new policy into the reference (a multiple of window)", low=1, high=10**9
+    )
+    replays: int = setting(4, "passes R over the window", low=1, high=10_000, search="1..16:log")
     feedback: str = setting("symmetric", "feedback weights to the hidden layer", choices=("symmetric", "random"))
     gamma: float = setting(0.99, "discount per step", low=0.0, high=1.0, search="0.95,0.98,0.99,0.995")
     lam: float = setting(0.95, "decay lambda of the return's eligibility", low=0.0, high=1.0, search="0.8..0.98")
@@ -112,18 +133,21 @@ class RuleConfig:
         0.0,
         "what rewards are multiplied by before learning from them; 0: whatever keeps values within about 10",
         low=0.0,
+        high=1e6,
         search="0.01..1:log",
     )
     normalise: bool = setting(True, "normalise advantages over the window to mean 0 and standard deviation 1")
-    lr_readout: float = setting(5e-3, "Adam's learning rate of the readout weights", low=0.0, search="1e-3..3e-2:log")
+    lr_readout: float = setting(
+        5e-3, "Adam's learning rate of the readout weights", low=0.0, high=100.0, search="1e-3..3e-2:log"
+    )
     lr_hidden: float = setting(
-        2e-4, "Adam's learning rate of the input and recurrent weights", low=0.0, search="2e-5..2e-3:log"
+        2e-4, "Adam's learning rate of the input and recurrent weights", low=0.0, high=100.0, search="2e-5..2e-3:log"
     )
     lr_path: float = setting(
-        5e-2, "Adam's learning rate of the critic's path from the input", low=0.0, search="5e-3..2e-1:log"
+        5e-2, "Adam's learning rate of the critic's path from the input", low=0.0, high=100.0, search="5e-3..2e-1:log"
     )
     lr_final: float = setting(0.1, "learning rates fall linearly to this fraction at the last step", low=0.0, high=1.0)
-    max_grad_norm: float = setting(0.5, "norm to which a gradient is clipped", low=1e-9)
+    max_grad_norm: float = setting(0.5, "norm to which a gradient is clipped", low=1e-9, high=1e9)
     clip: str = setting(
         "apart",
         "what is clipped by one norm: hidden and readout weights, or each of hidden, policy and critic for itself; the "
@@ -131,19 +155,19 @@ class RuleConfig:
         choices=("together", "apart"),
         search="together,apart",
     )
-    entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0, search="1e-3..3e-2:log")
+    entropy: float = setting(0.01, "weight of the entropy bonus", low=0.0, high=1e3, search="1e-3..3e-2:log")
     entropy_final: float = setting(
         1.0, "the bonus falls linearly to this fraction at the last step", low=0.0, high=1.0, search="0,1"
     )
-    value: float = setting(0.5, "weight of the critic's error", low=0.0)
+    value: float = setting(0.5, "weight of the critic's error", low=0.0, high=1e3)
     critic_share: float = setting(
-        0.1, "the critic's share in the hidden learning signal", low=0.0, search="0.03..1:log"
+        0.1, "the critic's share in the hidden learning signal", low=0.0, high=1e3, search="0.03..1:log"
     )
     homeostasis: float = setting(
-        0.3, "strength of firing-rate homeostasis (0 switches it off)", low=0.0, search="0.03..3:log"
+        0.3, "strength of firing-rate homeostasis (0 switches it off)", low=0.0, high=1e3, search="0.03..3:log"
     )
     target_rate: float = setting(0.1, "firing rate that homeostasis aims at, in spikes per tick", low=0.0, high=1.0)
-    rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0)
+    rate_memory: float = setting(100.0, "time constant in ticks of each neuron's rate estimate", low=1.0, high=1e9)
     distance: float = setting(
         0.0, "total variation to the reference that learning rates are adapted to hold, 0 for none", low=0.0, high=1.0
     )
@@ -151,8 +175,11 @@ class RuleConfig:
         10,
         "the final policy is a running mean of the weights over so many copies into the reference; 0: the last",
         low=0,
+        high=10**6,
     )
-    tail: int = setting(4, "ticks before a chunk whose eligibility still counts through the readout filter", low=0)
+    tail: int = setting(
+        4, "ticks before a chunk whose eligibility still counts through the readout filter", low=0, high=10_000
+    )
 
 
 @dataclass(frozen=True)
@@ -164,32 +191,49 @@ class NoOptions:
 class ReplayConfig:
     """Older experience: the first pass is over the current window; the others may draw from what is kept."""
 
-    capacity: int = setting(0, "windows kept, the current one included; 0: all passes are over the current one", low=0)
-    burn_in: int = setting(0, "first steps of an older window that only bring the neurons' state up to date", low=0)
+    capacity: int = setting(
+        0, "windows kept, the current one included; 0: all passes are over the current one", low=0, high=100_000
+    )
+    burn_in: int = setting(
+        0, "first steps of an older window that only bring the neurons' state up to date", low=0, high=100_000
+    )
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """How observations become input currents."""
 
-    kind: str = setting("population", "population, standardised, identity, or your package.module:Class")
-    cells: int = setting(15, "population code: cells per observed number", low=2)
-    width: float = setting(1.5, "population code: tuning width in units of the cells' spacing", low=0.01)
+    kind: str = setting(
+        "population",
+        "population, standardised, identity; in spikes bernoulli, latency, delta; or your package.module:Class",
+    )
+    cells: int = setting(
+        15,
+        "population code, bernoulli: cells per observed number; latency: ticks; delta: levels",
+        low=2,
+        high=10_000,
+    )
+    width: float = setting(
+        1.5, "population code, bernoulli: tuning width in units of the cells' spacing", low=0.01, high=100.0
+    )
     bounds: str = setting(
         "auto",
-        "population code: what it spans: the bounds that the space declares, what was seen in training (running mean "
-        "± 3 standard deviations), or auto: declared where there are any, else seen",
+        "what is spanned by cells, ticks or levels: the bounds that the space declares, what was seen in training "
+        "(running mean ± 3 standard deviations), or auto: declared where there are any, else seen",
         choices=("auto", "declared", "seen"),
     )
     previous_action: bool = setting(False, "the last action is observed too, zero where an episode begins")
     previous_reward: bool = setting(False, "the last reward is observed too, zero where an episode begins")
+    previous_observation: bool = setting(
+        False, "the last observation is observed too, zero where an episode begins: of a Box; delta needs it"
+    )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The loop."""
 
-    num_envs: int = setting(8, "environments stepped side by side", low=1)
+    num_envs: int = setting(8, "environments stepped side by side", low=1, high=10_000)
     env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
     env_timeout: float = setting(
         60.0, "seconds that a call of an environment may last before the run ends; 0: for ever", low=0.0, high=1e9,
@@ -202,14 +246,15 @@ class TrainConfig:
         "are to be had, else plain",
         choices=("auto", "compiled", "vector", "plain", "device"),
     )
-    threads: int = setting(1, "threads of tensor operations", low=1)
-    eval_every: int = setting(10_000, "environment steps between evaluations", low=1)
-    eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1)
-    final_episodes: int = setting(100, "episodes of the last evaluation", low=1)
+    threads: int = setting(1, "threads of tensor operations", low=1, high=256)
+    from_nir: str = setting("", "NIR file whose weights a run starts from, and whose network it has; empty: none")
+    eval_every: int = setting(10_000, "environment steps between evaluations", low=1, high=10**12)
+    eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1, high=10**6)
+    final_episodes: int = setting(100, "episodes of the last evaluation", low=1, high=10**6)
     eval_max_steps: int = setting(
-        30_000, "steps after which an episode of an evaluation counts as it stands, as if truncated", low=1
+        30_000, "steps after which an episode of an evaluation counts as it stands, as if truncated", low=1, high=10**12
     )
-    checkpoint_every: int = setting(10_000, "environment steps between checkpoints", low=1)
+    checkpoint_every: int = setting(10_000, "environment steps between checkpoints", low=1, high=10**12)
     watch: str = setting(
         "auto",
         "what is shown of a run: nothing (none), curves (scalars), pictures, histograms, a video at every evaluation "
@@ -222,6 +267,11 @@ class TrainConfig:
         "where it is shown: tensorboard, wandb, trackio, none, or your package.module:Class",
         compare=False,
     )
+
+    def __post_init__(self) -> None:
+        digits = self.env_workers
+        if digits.isdecimal() and (len(digits) > 9 or int(digits) > MOST_WORKERS):
+            raise UserError(f"setting train.env_workers must be at most {MOST_WORKERS}, got {digits[:20]}")
 
 
 @dataclass(frozen=True)
@@ -247,11 +297,15 @@ class Config:
             if hasattr(getattr(self, name), "item"):
                 object.__setattr__(self, name, getattr(self, name).item())  # a number of NumPy
             if type(getattr(self, name)) is not int:
-                raise UserError(f"{name} wants a whole number, got {getattr(self, name)!r}")
-        if self.steps < 1:
-            raise UserError(f"steps must be at least 1, got {self.steps}")
-        if self.seed < 0:
-            raise UserError(f"seed must be at least 0, got {self.seed}")
+                raise UserError(f"{name} wants a whole number, got {brief(getattr(self, name))}")
+        for name in ("env", "agent", "device", "engine"):
+            if type(getattr(self, name)) is not str:
+                raise UserError(f"{name} wants text, got {brief(getattr(self, name))}")
+        for name, low, high in (("steps", 1, MOST_STEPS), ("seed", 0, MOST_SEED)):
+            if getattr(self, name) < low:
+                raise UserError(f"{name} must be at least {low}, got {brief(getattr(self, name))}")
+            if getattr(self, name) > high:
+                raise UserError(f"{name} must be at most {high:,}, got {brief(getattr(self, name))}")
         object.__setattr__(self, "env_kwargs", plain_kwargs(self.env_kwargs))
         rule = self.rule
         if rule.tau_f > rule.window:
@@ -280,9 +334,14 @@ class Config:
     def from_dict(data: dict[str, Any], options: type = NoOptions) -> Config:
         """Rebuild a run's settings, with the type of its agent's options.
 
-        Raises UserError on an unknown or ill-typed setting.
+        Raises UserError on a setting that is missing, unknown or ill-typed: none has its default in silence.
         """
-        groups = {"agent": data.get("options", {})} | {name: data.get(name, {}) for name in SECTIONS}
+        for f in fields(Config):
+            if f.name not in data:
+                raise UserError(f"setting {f.name} is missing")
+        groups = {"agent": data["options"]} | {name: data[name] for name in SECTIONS}
+        for name, kind in _sections(options).items():
+            _check_complete(name, groups[name], kind)
         top = {k: v for k, v in data.items() if k not in (*SECTIONS, "options")}
         flat = {f"{section}.{key}": value for section, group in groups.items() for key, value in group.items()}
         return make_config(top, flat, options)
@@ -294,11 +353,11 @@ def plain_kwargs(given: Any) -> dict[str, Any]:
     Tuples become lists. Raises UserError unless they are names with plain values.
     """
     if not isinstance(given, dict) or not all(isinstance(key, str) and key.isidentifier() for key in given):
-        raise UserError(f"env_kwargs wants a dictionary of arguments' names and values, got {given!r}")
+        raise UserError(f"env_kwargs wants a dictionary of arguments' names and values, got {brief(given)}")
     try:
         return json.loads(json.dumps(given, default=lambda value: value.item()))
-    except (AttributeError, TypeError, ValueError):
-        raise UserError(f"env_kwargs wants plain values, which can stand in config.json, got {given!r}") from None
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        raise UserError(f"env_kwargs wants plain values, which can stand in config.json, got {brief(given)}") from None
 
 
 SECTIONS: dict[str, type] = {
@@ -328,25 +387,40 @@ def _checked(key: str, value: Any, kind: type, meta: dict[str, Any]) -> Any:
         try:
             value = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
         except (ValueError, KeyError):
-            raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}") from None
+            raise UserError(f"setting {key} wants {_kind_name(kind)}, got {brief(value)}") from None
     if hasattr(value, "item") and not hasattr(value, "__len__"):
         value = value.item()  # a number of NumPy
     if kind is str and type(value) is int:
         value = str(value)  # a number of workers
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 1023:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise UserError(f"setting {key} wants {_kind_name(kind)}, got {value!r}")
+        raise UserError(f"setting {key} wants {_kind_name(kind)}, got {brief(value)}")
     if meta["choices"] and value not in meta["choices"]:
-        raise UserError(f"setting {key} must be one of {', '.join(meta['choices'])}, got {value!r}")
+        raise UserError(f"setting {key} must be one of {', '.join(meta['choices'])}, got {brief(value)}")
     if kind in (int, float) and not meta["low"] <= value <= meta["high"]:
-        bounds = f"at least {meta['low']:g}" if value < meta["low"] else f"at most {meta['high']:g}"
-        raise UserError(f"setting {key} must be {bounds}, got {value!r}")
+        bounds = f"at least {meta['low']:g}" if value < meta["low"] else f"at most {meta['high']:.10g}"
+        raise UserError(f"setting {key} must be {bounds}, got {brief(value)}")
     return value
 
 
 def _kind_name(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def _check_complete(name: str, given: Any, kind: type) -> None:
+    """Raise UserError unless a section of settings is a dictionary that holds every one."""
+    if not isinstance(given, dict):
+        raise UserError(f"section {name} wants a dictionary, got {brief(given)}")
+    for f in fields(kind):
+        if f.name not in given:
+            raise UserError(f"setting {name}.{f.name} is missing")
+
+
+def section(name: str, given: Any) -> Any:
+    """Return the settings of a section that were written out. Raises UserError as :meth:`Config.from_dict` does."""
+    _check_complete(name, given, SECTIONS[name])
+    return SECTIONS[name](**{key: parse(f"{name}.{key}", value) for key, value in given.items()})
 
 
 def parse(key: str, value: Any, options: type = NoOptions) -> Any:

@@ -50,9 +50,27 @@ def build_config(
         if key in overrides and parse(key, overrides[key], rule.Options) != parse(key, wanted, rule.Options):
             raise UserError(f"agent {name} stands for {key}={wanted}; it cannot be {overrides[key]}")
         flat[key] = wanted
+    flat |= _of_file(flat, overrides, rule.Options)
     steps = steps if steps is not None else experiment.get("steps", Config.steps)
     top = {"env": env, "agent": name, "steps": steps, "seed": seed, "device": device, "engine": engine}
     return make_config(top | {"env_kwargs": env_kwargs or {}}, flat, rule.Options)
+
+
+def _of_file(flat: dict[str, Any], overrides: dict[str, Any], options: type) -> dict[str, Any]:
+    """Return the settings that a run has by the NIR file it starts from, none where there is none.
+
+    Raises UserError on one of the user's that contradicts the file.
+    """
+    path = flat.get("train.from_nir")
+    if not path:
+        return {}
+    from lfcs.hardware.reading import settings_of
+
+    found = settings_of(path)
+    for key in overrides:
+        if key in found and parse(key, overrides[key], options) != found[key]:
+            raise UserError(f"{path} stands for {key}={found[key]}; it cannot be {overrides[key]}")
+    return found
 
 
 def flattened(sections: dict[str, Any]) -> dict[str, Any]:

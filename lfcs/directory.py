@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lfcs.errors import UserError
+from lfcs import checkpoint
+from lfcs.config import SECTIONS
+from lfcs.errors import UserError, brief
+
+# what config.json holds: the settings, and what stands beside them
+SETTINGS: dict[str, type] = {"env": str, "agent": str, "steps": int, "seed": int, "device": str, "engine": str}
+SETTINGS |= dict.fromkeys(("env_kwargs", "options", *SECTIONS), dict)
+NOTES: dict[str, type] = {"environments": str, "versions": dict, "notes": dict, "steps_before": list}
+NUMBERS = (
+    "mean_return", "std_return", "mean_return_sampled", "std_return_sampled", "seconds", "evaluation_seconds",
+)  # fmt: skip
+MOST = 1 << 63  # of any whole number
+COUNTS = "seed", "episodes", "env_steps", "weight_updates"
 
 
 def runs_below(folder: Path) -> list[Path]:
@@ -25,30 +36,66 @@ def runs_of(folders: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(run for folder in folders for run in runs_below(folder)))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a file of a run says. Raises UserError where it is damaged."""
+def read_settings(run_dir: Path) -> dict[str, Any]:
+    """Return what a run's ``config.json`` says. Raises UserError where there is none, or it is not complete."""
+    path = run_dir / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path} is damaged") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged")
+        found = checkpoint.read_sealed(path)
+    except FileNotFoundError:
+        raise UserError(f"{run_dir} holds no run: config.json is missing") from None
+    known = SETTINGS | NOTES
+    for key in SETTINGS:
+        if key not in found:
+            raise UserError(f"{path} is not the settings of a run: {key} is missing")
+    for key, value in found.items():
+        if key not in known:
+            raise UserError(f"{path} is not the settings of a run: it has an unknown {key!r}")
+        if type(value) is not known[key]:
+            raise UserError(f"{path} is not the settings of a run: {key} is no {known[key].__name__}")
+    before = found.get("steps_before", [])
+    if not all(type(steps) is int and 0 < steps < MOST for steps in before):
+        raise UserError(f"{path} is not the settings of a run: steps_before wants whole numbers")
     return found
 
 
-def steps_taken(run_dir: Path) -> int:
-    """Return the environment steps at the newest checkpoint, 0 where there is none."""
-    return max((int(path.stem.partition("_")[2]) for path in (run_dir / "checkpoints").glob("step_*.npz")), default=0)
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Read the summary of a finished run. Raises UserError on a damaged one."""
+    path = run_dir / "summary.json"
+    try:
+        found = checkpoint.read_sealed(path)
+        _check_summary(found)
+    except FileNotFoundError:
+        raise UserError(f"{run_dir} has no summary.json: the run is not finished") from None
+    except UserError as error:
+        raise UserError(f"{error}; {path} is damaged: remove it, and resuming writes it again") from None
+    found.pop("metrics_digest", None)  # of the file beside it
+    return found
+
+
+def _check_summary(found: dict[str, Any]) -> None:
+    """Raise UserError unless a summary has what every summary has; callbacks may have added more."""
+    kinds: dict[str, tuple[type, ...]] = {"env": (str,), "agent": (str,)}
+    kinds |= {"stopped": (str, type(None)), "diverged": (str, type(None))}
+    kinds |= dict.fromkeys(NUMBERS, (float, int)) | dict.fromkeys(COUNTS, (int,))
+    for key, allowed in kinds.items():
+        if key not in found:
+            raise UserError(f"{key} is missing")
+        value = found[key]
+        if type(value) not in allowed or (type(value) is int and not -MOST < value < MOST):
+            raise UserError(f"{key} is {brief(value)}")
+        if key in COUNTS and value < 0:
+            raise UserError(f"{key} is {brief(value)}")
 
 
 def line(run_dir: Path) -> str:
     """Return what there is to say of a run. Raises UserError where its files are damaged."""
-    config = read_json(run_dir / "config.json")
-    what = f"{config.get('agent')} on {config.get('env')}, seed {config.get('seed')}"
+    config = read_settings(run_dir)
+    what = f"{config['agent']} on {config['env']}, seed {config['seed']}"
     if not (run_dir / "summary.json").exists():
-        return f"{what}, unfinished at {steps_taken(run_dir):,} of {config.get('steps', 0):,} steps"
-    found = read_json(run_dir / "summary.json")
-    ended = f", diverged: {found['diverged']}" if found.get("diverged") else ""
+        taken = checkpoint.steps_taken(run_dir / "checkpoints")
+        return f"{what}, unfinished at {taken:,} of {config['steps']:,} steps"
+    found = read_summary(run_dir)
+    ended = f", diverged: {found['diverged']}" if found["diverged"] else ""
     scores = f"greedy {found['mean_return']:.4g}, sampled {found['mean_return_sampled']:.4g}"
     return f"{what}, {found['env_steps']:,} steps, {scores}{ended}"
 
@@ -59,7 +106,7 @@ def rows(folder: Path) -> list[tuple[str, str]]:
     for run_dir in runs_below(folder):
         try:
             told = line(run_dir)
-        except (UserError, KeyError, TypeError, ValueError) as error:
-            told = str(error) if isinstance(error, UserError) else "holds something else than a run"
+        except UserError as error:
+            told = str(error)
         out.append((str(run_dir), told))
     return out

@@ -8,14 +8,13 @@ where it moves. State is that of a step's last tick.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lfcs.checkpoint import whole, with_ending
+from lfcs.checkpoint import DAMAGED, read_arrays, whole, with_ending
 from lfcs.errors import UserError
 from lfcs.nested import named
 from lfcs.policy import Policy
@@ -54,6 +53,12 @@ def stacked(rows: Iterable[Episode]) -> Episode:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
+def _same_steps(episode: Episode) -> bool:
+    """Return whether all arrays by step of an episode have as many steps, and spikes are by neuron."""
+    lengths = {len(array) for array in episode.values() if array.ndim}
+    return len(lengths) == 1 and episode["spikes"].ndim == 2 and episode["reward"].ndim == 1
+
+
 def axes_of(name: str, array: np.ndarray) -> tuple[str, ...]:
     """Return the names of the axes of an array of an episode."""
     if array.ndim == 0:
@@ -83,14 +88,13 @@ def read(path: str | Path) -> list[Episode]:
     """Return the episodes of a file of :func:`write`. Raises UserError if it is missing, damaged or another."""
     found: dict[int, Episode] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in file:
-                number, _, name = key.partition("/")
-                found.setdefault(int(number), {})[name] = file[key]
+        for key, array in read_arrays(Path(path), compressed=True).items():
+            number, _, name = key.partition("/")
+            found.setdefault(int(number), {})[name] = array
     except FileNotFoundError:
         raise UserError(f"no recording at {path}") from None
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+    except DAMAGED:
         raise UserError(f"{path} is damaged or not a recording") from None
-    if not all({"spikes", "reward"} <= episode.keys() for episode in found.values()):
+    if not all({"spikes", "reward"} <= episode.keys() and _same_steps(episode) for episode in found.values()):
         raise UserError(f"{path} is not a recording")
     return [found[number] for number in sorted(found)]

@@ -43,6 +43,15 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     return f"; did you mean {', '.join(by_lower[c] for c in close)}?" if close else ""
 
 
+def brief(value: Any) -> str:
+    """Return a value as it is written in code, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, a nest without end
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def guarded(call: Callable[..., Any], *args: Any) -> int:
     """Call and return an exit status; what the user can mend becomes one line on standard error."""
     try:

@@ -18,7 +18,20 @@ import numpy as np
 from numba import types
 
 from lfcs.pointers import FLAGS, INT, Pointer, any_strides, batch, borrowed, function_at
-from lfcs.tiles import ACROSS, BYTES, MASK, ROWS, SHORT, STRIP, add_listed, add_short, add_tile, add_vector, lowest, nonzero_mask
+from lfcs.tiles import (
+    ACROSS,
+    BYTES,
+    MASK,
+    ROWS,
+    SHORT,
+    STRIP,
+    add_listed,
+    add_short,
+    add_tile,
+    add_vector,
+    lowest,
+    nonzero_mask,
+)
 
 compiled = numba.njit(cache=True, error_model="numpy")  # division as in numpy, so that loops with it vectorise
 alone: Any = numba.njit(cache=True, error_model="numpy", nogil=True)  # while other threads go on

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lfcs.kernels import compiled, inner, squared_norm
@@ -35,9 +36,9 @@ class Record(NamedTuple):
 def kl_terms(rho: Tensor) -> Tensor:
     """Return (ρ - 1) - log ρ of each of the reference's actions, whose mean estimates KL(reference || new).
 
-    Source: Schulman, Approximating KL divergence (2020), estimator k3.
+    It is infinite where ρ is 0 or infinite. Source: Schulman, Approximating KL divergence (2020), estimator k3.
     """
-    return rho - 1.0 - rho.log()
+    return torch.where(rho.isinf(), rho, rho - 1.0 - rho.log())
 
 
 def kl_estimate(rho: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def reverse_kl_terms(ratio: Tensor) -> Tensor:
 @inner
 def k3(rho: float) -> float:
     """(ρ - 1) - log ρ; see :func:`kl_terms`."""
-    return (float(rho) - 1.0) - math.log(rho)
+    return math.inf if rho == math.inf else (float(rho) - 1.0) - math.log(rho)
 
 
 @inner
@@ -68,6 +69,8 @@ def quantile(values: np.ndarray, share: float) -> float:
     above = below
     for i in range(low + 1, len(values)):  # of those that are not below it, the least
         above = values[i] if i == low + 1 else min(above, values[i])
+    if below == above or at == low:  # two infinite ones have no difference
+        return below
     return below + (at - low) * (above - below)
 
 
@@ -147,12 +150,12 @@ def measured(
     return {
         "train/approx_kl": kl,
         "train/approx_kl_max": float(record.largest),
-        "train/ess": (1.0 + off) ** 2 / max(1.0 + 2.0 * off + square, 1e-300),
+        "train/ess": _effective(rho, off, square),
         "train/entropy": entropy,
         "train/value_loss": missed,
         "train/explained_variance": 1.0 - error_var / (target_var + 1e-12),
         "train/ratio_mean": 1.0 + off,
-        "train/ratio_std": math.sqrt(max(square - off * off, 0.0)),
+        "train/ratio_std": math.sqrt(max(square - off * off, 0.0)) if math.isfinite(off) else math.inf,
         "train/ratio_p05": low,
         "train/ratio_p95": high,
         "train/ratio_max": most,
@@ -163,3 +166,10 @@ def measured(
         "spikes/rate_mean": firing,
         "spikes/dead_fraction": dead,
     } | own(rho)
+
+
+def _effective(rho: np.ndarray, off: float, square: float) -> float:
+    """Return the effective sample size as a share: with infinite ratios only these count."""
+    if math.isfinite(off):
+        return (1.0 + off) ** 2 / max(1.0 + 2.0 * off + square, 1e-300)
+    return float(np.isinf(rho).mean())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from lfcs import checkpoint
 from lfcs.callbacks import Callback, Running
 from lfcs.errors import UserError
+
+NUMBER = re.compile(r"|-?(inf|[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?)")  # as Python writes them, or nothing
 
 
 class Monitor(Callback):
@@ -64,8 +69,33 @@ class Monitor(Callback):
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the rows of ``metrics.csv``: ``step`` as int, every other key as float, NaN where empty."""
-    with open(run_dir / "metrics.csv", newline="") as file:
-        return [
-            {k: int(v) if k == "step" else float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)
-        ]
+    """Return the rows of ``metrics.csv``: ``step`` as int, every other key as float, NaN where empty.
+
+    Raises UserError where it is damaged, or other than it was when the run's summary was written.
+    """
+    path, summary = run_dir / "metrics.csv", run_dir / "summary.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing")
+    wanted = checkpoint.read_sealed(summary).get("metrics_digest") if summary.exists() else None
+    if wanted is not None and wanted != checkpoint.digest_of(path):
+        raise UserError(f"{path} is damaged, or was changed since the run ended: its digest does not fit")
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *found = csv.reader(file, strict=True)
+        if header[0] != "step" or len(set(header)) < len(header):
+            raise ValueError("its first line is no header")
+        rows = [_row(header, cells) for cells in found]
+        if any(row["step"] <= before["step"] for before, row in itertools.pairwise(rows)):
+            raise ValueError("its steps do not rise")
+    except (ValueError, IndexError, csv.Error) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:80]}") from None
+    return rows
+
+
+def _row(header: list[str], cells: list[str]) -> dict[str, Any]:
+    """Return a row of metrics. Raises ValueError where it is not one that was written here."""
+    if len(cells) != len(header) or not re.fullmatch("[0-9]{1,18}", cells[0]):
+        raise ValueError(f"a row is {','.join(cells)[:40]!r}")
+    if odd := [cell for cell in cells[1:] if not NUMBER.fullmatch(cell)]:
+        raise ValueError(f"a number is {odd[0][:20]!r}")
+    return {"step": int(cells[0])} | {k: float(v or "nan") for k, v in zip(header[1:], cells[1:], strict=True)}

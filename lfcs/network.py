@@ -76,12 +76,25 @@ class NetState:
         return self.with_data(self.data * (~reset)[:, None])
 
 
+def connections(neurons: int, fan_out: int) -> Tensor:
+    """Return which recurrent synapses there are [N, N], 1 or 0: ``fan_out`` from every neuron and onto every neuron.
+
+    Neuron j reaches the neurons j + o for so many offsets o, drawn once for all networks of this shape.
+    """
+    offsets = np.random.default_rng(neurons).permutation(neurons - 1)[:fan_out] + 1
+    sources, found = torch.arange(neurons), torch.zeros(neurons, neurons)
+    for offset in offsets.tolist():
+        found[(sources + offset) % neurons, sources] = 1.0
+    return found
+
+
 class SpikingNetwork(nn.Module):
     """A recurrent spiking network of N neurons with D inputs, ``outputs`` policy parameters and one value.
 
     Weights start normal with the gains of :class:`NetworkConfig`; recurrent weights are non-zero except for the
-    diagonal, which is and stays zero; readouts start small, so that the first policy is near uniform. ``drive`` is the
-    number of inputs whose gain it is, where that is not D because most of them are zero at any time.
+    diagonal, which is and stays zero, as is what ``fan_out`` leaves out; readouts start small, so that the first policy
+    is near uniform. ``drive`` is the number of inputs whose gain it is, where that is not D because most of them are
+    zero at any time.
     """
 
     def __init__(
@@ -99,7 +112,7 @@ class SpikingNetwork(nn.Module):
         with torch.no_grad():
             for weight, std in (
                 (self.input.weight, config.input_gain / (drive or inputs) ** 0.5),
-                (self.recurrent, config.recurrent_gain / n**0.5),
+                (self.recurrent, config.recurrent_gain / (config.fan_out or n) ** 0.5),
                 (self.policy_readout.weight, config.readout_gain / n**0.5),
                 (self.value_readout.weight, config.readout_gain / n**0.5),
             ):
@@ -107,6 +120,8 @@ class SpikingNetwork(nn.Module):
             for bias in (self.input.bias, self.policy_readout.bias, self.value_readout.bias):
                 bias.zero_()
             self.recurrent.fill_diagonal_(0.0)
+            if config.fan_out:
+                self.recurrent.mul_(connections(n, config.fan_out))
             if self.value_path is not None:
                 self.value_path.weight.zero_()
         self.to(torch.get_default_dtype())
@@ -128,7 +143,8 @@ class SpikingNetwork(nn.Module):
 
         ``hidden`` [D + 1 + N, N] holds [W_in | b | W_rec]ᵀ: a row is the fan-out of one presynaptic source.
         ``readout`` [K + 1, N + 1] holds [W_pi; w_v] and, in its last column, the biases. ``path`` [D] is the critic's
-        own from the inputs, s, or [0] where it has none; ``decay`` [G·(D + 1 + N)] that of every number in x̄.
+        own from the inputs, s, or [0] where it has none; ``decay`` [G·(D + 1 + N)] that of every number in x̄;
+        ``present`` [N, N], from the first index to the second, which recurrent synapses there are, None for all.
         """
         d, n, k = self.input.in_features, self.config.neurons, self.policy_readout.out_features
         self.hidden = torch.cat((self.input.weight.T, self.input.bias[None], self.recurrent.T))
@@ -138,6 +154,8 @@ class SpikingNetwork(nn.Module):
         self.path = self.hidden.new_zeros(0) if self.value_path is None else self.value_path.weight.data[0]
         self.input.weight.data, self.input.bias.data = self.hidden[:d].T, self.hidden[d]
         self.recurrent.data = self.hidden[d + 1 :].T
+        fan_out = self.config.fan_out
+        self.present = connections(self.config.neurons, fan_out).T.to(self.hidden) if fan_out else None
         self.decay = self.hidden.new_tensor(self.neuron.decays).repeat_interleave(len(self.hidden))
         self.policy_readout.weight.data, self.policy_readout.bias.data = self.readout[:k, :n], self.readout[:k, n]
         self.value_readout.weight.data, self.value_readout.bias.data = self.readout[k:, :n], self.readout[k:, n]

@@ -13,7 +13,6 @@ from lfcs.device_rollout import DeviceRollout
 from lfcs.online import OnlineLearner
 from lfcs.trainer import Trainer
 
-NOTES = "environments", "versions", "notes", "steps_before"  # what config.json holds beside the settings
 MANY = 5_000  # inputs
 
 

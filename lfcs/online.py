@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lfcs import rules
 from lfcs.agent import Sample
+from lfcs.engines.base import where_connected
 from lfcs.engines.past import Past, slow_trace
 from lfcs.learner import Pass, Show
 from lfcs.measured import Record, kl_estimate
@@ -109,7 +110,7 @@ class OnlineLearner:
             hidden += self.slow.eps * rules.slow_factor(post, self.resets, *self.slow.neuron.slow)[:, None]
         if path.numel():
             path.mul_(kept[..., 0]).add_((error[..., -1:] * traj.x).sum(0))
-        self.traces[0][:, -post.shape[2] :].diagonal(dim1=1, dim2=2).zero_()  # no self-connections
+        where_connected(self.traces[0], update.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state."""

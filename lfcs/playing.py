@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from lfcs import checkpoint, envs
+from lfcs import envs
 from lfcs.compiled.evaluation import evaluate
 from lfcs.episodes import Episode, row_of, stacked
 from lfcs.errors import UserError
 from lfcs.policy import Policy
 from lfcs.recording import Recording
 from lfcs.rollout import Moment, steps_told
-from lfcs.run import load_config, revive
+from lfcs.run import load_config, newest_policy
 from lfcs.spaces import given_space, in_words
 
 Given = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
@@ -54,8 +54,7 @@ def of_run(run_dir: Path, env: Given | None = None, **asked: Any) -> Recording:
     A world that changes is as it was at the end of the run. Raises UserError where there is no run.
     """
     config = load_config(run_dir)
-    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), torch.device("cpu"))
-    policy, steps = revive(saved["policy"], torch.device("cpu"), config.engine), int(saved["rollout"]["env_steps"])
+    policy, steps, _ = newest_policy(run_dir, torch.device("cpu"), config.engine)
     vec, ours = environments(policy, *((config.env, config.env_kwargs) if env is None else (env,)))
     options = steps_told(vec, steps // config.train.num_envs, frozen=True)
     try:

@@ -14,8 +14,8 @@ from numba import types
 from torch import Tensor
 
 from lfcs import checkpoint
-from lfcs.config import EncoderConfig, NetworkConfig
-from lfcs.engines import Engine, Steps
+from lfcs.config import EncoderConfig, NetworkConfig, section
+from lfcs.engines import Engine, Fixed, Steps
 from lfcs.errors import UserError
 from lfcs.heads import Head, head_name
 from lfcs.nested import mapped
@@ -54,7 +54,9 @@ class EncoderLoops(NamedTuple):
 class Encoder(Protocol):
     """Observations [B, ...] in, input currents [B, size] (float32) out.
 
-    One may have ``drive``, how many inputs of a dense code would drive the network as strongly (by default ``size``).
+    One may have ``drive``, how many inputs of a dense code would drive the network as strongly (by default ``size``),
+    and ``seeded(seed)``, which a run calls once, if it draws random numbers: as ``encode`` changes nothing, they are a
+    function of what it is given and of what ``observe`` has counted.
     """
 
     size: int
@@ -88,6 +90,7 @@ class Policy:
     """A spiking policy that can act.
 
     ``generator`` draws its actions; everything else about it is a function of weights, observation and state.
+    ``fixed`` is the integers of a quantised policy, whose network has the weights that they stand for.
     """
 
     network: SpikingNetwork
@@ -97,6 +100,7 @@ class Policy:
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     generator: torch.Generator
+    fixed: Fixed | None = None
 
     def __repr__(self) -> str:
         n, name = self.network.config.neurons, head_name(self.head)
@@ -166,7 +170,8 @@ class Policy:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that :func:`lfcs.load` needs: spaces, settings, weights and the encoder's statistics."""
-        return {
+        quantised = {} if self.fixed is None else {"fixed": self.fixed._asdict()}
+        return quantised | {
             "observation_space": pack_space(self.observation_space),
             "action_space": pack_space(self.action_space),
             "head": head_name(self.head),
@@ -179,7 +184,7 @@ class Policy:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore weights and statistics. Raises ValueError where they are those of another network or encoder."""
         asdict = dataclasses.asdict
-        network, encoder = NetworkConfig(**saved["network"]), EncoderConfig(**saved["encoder"])  # with later settings
+        network, encoder = section("network", saved["network"]), section("encoder", saved["encoder"])
         for key, mine, given in (
             ("head", head_name(self.head), saved["head"]),
             ("network", asdict(self.network.config), asdict(network)),
@@ -190,6 +195,8 @@ class Policy:
         for key in ("observation_space", "action_space"):
             if unpack_space(saved[key]) != getattr(self, key):
                 raise ValueError(f"its {key.replace('_', ' ')} is {unpack_space(saved[key])}")
+        checkpoint.fit(self.network.state_dict(), saved["weights"], "weights")
+        checkpoint.fit(self.encoder.state_dict(), saved["statistics"], "statistics")
         self.network.load_state_dict(saved["weights"])
         self.encoder.load_state_dict(saved["statistics"])
 
@@ -201,8 +208,13 @@ class Policy:
 
 
 def network_of(saved: dict[str, Any], outputs: int, inputs: int) -> SpikingNetwork:
-    """Return the network of a saved policy, with its weights."""
-    network = SpikingNetwork(inputs, outputs, NetworkConfig(**saved["network"]), torch.Generator())
+    """Return the network of a saved policy, with its weights. Raises ValueError where they are those of another."""
+    config, weights = section("network", saved["network"]), saved["weights"]
+    sizes = tuple(weights["input.weight"].shape), len(weights["policy_readout.weight"])
+    if sizes != ((config.neurons, inputs), outputs):  # before anything of a size that is not there is made
+        raise ValueError(f"its weights are of {sizes}, not of {((config.neurons, inputs), outputs)}")
+    network = SpikingNetwork(inputs, outputs, config, torch.Generator())
+    checkpoint.fit(network.state_dict(), weights, "weights")
     network.load_state_dict(saved["weights"])
     return network
 

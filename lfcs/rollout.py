@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lfcs import checkpoint
 from lfcs.errors import UserError
 from lfcs.nested import mapped, named
 from lfcs.network import NetState
@@ -210,4 +211,5 @@ class Rollout:
         self.episodes.clear()
         self.episodes.extend((float(r), int(n)) for r, n in saved["episodes"])
         self.policy.generator.set_state(saved["generator"])
+        checkpoint.fit(self.state.data, saved["state"], "state of the neurons")
         self.state = self.state.with_data(saved["state"])

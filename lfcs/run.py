@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import os
 import sys
 import time
@@ -13,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -23,9 +22,10 @@ from lfcs import checkpoint, envs, experiments
 from lfcs.agent import Agent
 from lfcs.callbacks import Callback, Checkpoints, Summary
 from lfcs.compiled.evaluation import evaluate as play
-from lfcs.config import Config, EncoderConfig
+from lfcs.config import Config, section
 from lfcs.configure import build_config, find_agent, flattened
-from lfcs.engines import make_engine
+from lfcs.directory import NOTES, read_settings, read_summary
+from lfcs.engines import Fixed, FixedEngine, make_engine
 from lfcs.envs.making import make_sync
 from lfcs.errors import EnvironmentFailed, Interrupted, UserError
 from lfcs.evaluation import MAX_BATCH, Heard, cut_short
@@ -33,7 +33,7 @@ from lfcs.faults import kept, told
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
-from lfcs.notes import NOTES, notes_of
+from lfcs.notes import notes_of
 from lfcs.policy import Policy, network_of, unpack_space
 from lfcs.progress import Progress
 from lfcs.rollout import steps_told
@@ -43,6 +43,7 @@ from lfcs.verdict import Verdict
 from lfcs.watch import Watch
 
 MakeEnv = Callable[[], gymnasium.Env]
+WIDE = 100  # episodes side by side where every step is a call
 
 
 def make_trainer(
@@ -51,10 +52,11 @@ def make_trainer(
     make_env: MakeEnv | None = None,
     callbacks: Sequence[Callback] = (),
     run_dir: Path | None = None,
+    start: Callable[[Policy], None] | None = None,
 ) -> Trainer:
     """Return the trainer of a run, with environments, encoder and agent by name unless they are given.
 
-    Raises UserError on bad settings.
+    ``start`` may change the weights that it begins with. Raises UserError on bad settings.
     """
     device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
     given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder)
@@ -67,6 +69,7 @@ def make_trainer(
             make_agent=agent or find_agent(config.agent),
             callbacks=callbacks,
             run_dir=run_dir,
+            start=start,
         )
 
 
@@ -120,9 +123,8 @@ def begin(
     run_dir = run_dir or claimed
     assert run_dir is not None
     try:
-        trainer = make_trainer(
-            config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir
-        )
+        stands = standing(config, run_dir, callbacks, progress, make_env)
+        trainer = make_trainer(config, agent, make_env, stands, run_dir, starting(config))
     except BaseException:
         if claimed:
             with suppress(OSError):  # but where it holds the traceback of an environment
@@ -131,8 +133,18 @@ def begin(
     with closed_on_error(trainer):
         trainer.rollout.refresh(stream_seed(config.seed, "environments"))
         Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
-        checkpoint.write_json(run_dir / "config.json", config.to_dict() | notes_of(trainer))
+        checkpoint.write_sealed(run_dir / "config.json", config.to_dict() | notes_of(trainer))
     return trainer
+
+
+def starting(config: Config) -> Callable[[Policy], None] | None:
+    """Return what gives a new policy the weights of the file that a run starts from, None where there is none."""
+    path = config.train.from_nir
+    if not path:
+        return None
+    from lfcs.hardware.reading import start
+
+    return lambda policy: start(policy, path)
 
 
 @contextmanager
@@ -159,15 +171,14 @@ def proceed(
     Raises UserError if there is no checkpoint, or where the run has taken so many steps already.
     """
     config = load_config(run_dir, agent)
-    newest = checkpoint.latest(run_dir / "checkpoints")
     if steps is not None:
-        taken = checkpoint.steps_of(newest)
+        taken = checkpoint.steps_of(checkpoint.latest(run_dir / "checkpoints"))
         if steps <= taken:
             raise UserError(f"{run_dir} has taken {taken:,} steps: going on wants more of them, got {steps:,}")
         config = dataclasses.replace(config, steps=steps)
     trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir)
     with closed_on_error(trainer):
-        trainer.load_state_dict(checkpoint.load(newest, trainer.device))
+        trainer.load_state_dict(checkpoint.newest(run_dir / "checkpoints", trainer.device).state)
         if steps is not None:
             trainer.stopped = None
             _lengthen(run_dir, steps)
@@ -177,10 +188,12 @@ def proceed(
 def _lengthen(run_dir: Path, steps: int) -> None:
     """Put a run's new number of steps into its settings, its summary aside; whatever happens, it can be resumed."""
     summary, path = run_dir / "summary.json", run_dir / "config.json"
-    data = json.loads(path.read_text())
+    data = read_settings(run_dir)
     if summary.exists():
         os.replace(summary, summary.with_name(f"summary_{read_summary(run_dir)['env_steps']}.json"))
-    checkpoint.write_json(path, data | {"steps": steps, "steps_before": [*data.get("steps_before", []), data["steps"]]})
+    checkpoint.write_sealed(
+        path, data | {"steps": steps, "steps_before": [*data.get("steps_before", []), data["steps"]]}
+    )
 
 
 def complete(trainer: Trainer) -> dict[str, Any]:
@@ -198,28 +211,15 @@ def complete(trainer: Trainer) -> dict[str, Any]:
 def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
     """Read the settings of a run, whose rule is ``agent`` where it cannot be found by name.
 
-    Raises UserError if the directory holds none.
+    Raises UserError if the directory holds none, or one whose settings are not complete.
     """
+    data = read_settings(run_dir)
+    rule = agent or find_agent(data["agent"])
+    asked = {key: value for key, value in data.items() if key not in NOTES}
     try:
-        data = json.loads((run_dir / "config.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"{run_dir} holds no run: config.json is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{run_dir / 'config.json'} is damaged") from None
-    try:
-        rule = agent or find_agent(data["agent"])
-        asked = {key: value for key, value in data.items() if key not in NOTES}
         return Config.from_dict(asked, rule.Options)
-    except (AttributeError, TypeError, KeyError):
-        raise UserError(f"{run_dir / 'config.json'} is not the settings of a run") from None
-
-
-def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Read the summary of a finished run. Raises UserError on a damaged one."""
-    try:
-        return dict(json.loads((run_dir / "summary.json").read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError):
-        raise UserError(f"{run_dir / 'summary.json'} is damaged: remove it, and resuming writes it again") from None
+    except UserError as error:
+        raise UserError(f"{run_dir / 'config.json'} is not the settings of a run: {error}") from None
 
 
 @dataclass
@@ -321,38 +321,52 @@ def resume(
     return _finished(proceed(path, agent, env, callbacks, progress, steps))
 
 
+Tell = Callable[[str], Heard | None]
+
+
 def evaluate(
-    run_dir: Path, episodes: int, seed: int, tell: Callable[[str], Heard | None] = lambda name: None
+    run_dir: Path, episodes: int, seed: int, tell: Tell = lambda name: None, engine: str | None = None
 ) -> tuple[dict[str, np.ndarray], int]:
     """Return the returns [episodes] of a run's newest policy, sampled and greedy, and its environment steps.
 
-    ``tell`` gives what hears of each while it goes on.
+    ``tell`` gives what hears of each while it goes on. ``engine`` is by default the run's.
+    """
+    config = load_config(run_dir)
+    device = set_device(config.device, config.train.threads)
+    policy, steps, _ = newest_policy(run_dir, device, engine or config.engine)
+    with kept(run_dir):
+        return score(policy, config, steps, episodes, seed, tell), steps
+
+
+def score(
+    policy: Policy,
+    config: Config,
+    steps: int,
+    episodes: int,
+    seed: int,
+    tell: Tell = lambda name: None,
+    ways: Sequence[str] = ("sampled", "greedy"),
+) -> dict[str, np.ndarray]:
+    """Return the returns [episodes] of a policy, sampled and greedy, in a run's task as it is after ``steps``.
+
+    Raises UserError on a negative seed.
     """
     if seed < 0:
         raise UserError(f"--seed must be at least 0, got {seed}")
-    config = load_config(run_dir)
-    device = set_device(config.device, config.train.threads)
-    saved = checkpoint.load(checkpoint.latest(run_dir / "checkpoints"), device)
-    policy, seeded = revive(saved["policy"], device, config.engine), stream_seed(seed, "evaluation")
-    steps = int(saved["rollout"]["env_steps"])
+    seeded = stream_seed(seed, "evaluation")
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
-    given: dict[str, Any] = {
-        "kind": kind,
-        "previous": previous,
-        "kwargs": config.env_kwargs,
-        "timeout": config.train.env_timeout,
-    }
-    with kept(run_dir), closing(envs.make_vec(config.env, MAX_BATCH, **given)) as vec:
-        limit = config.train.eval_max_steps
-        asked: dict[str, Any] = {"options": steps_told(vec, steps // config.train.num_envs, frozen=True)}
-        asked["max_steps"] = limit
-        found = {}
-        for name, greedy in (("sampled", False), ("greedy", True)):
-            found[name], lengths = play(policy, vec, episodes, seeded, greedy, heard=tell(name), **asked)
+    batch = min(episodes, WIDE) if isinstance(policy.engine, FixedEngine) else MAX_BATCH
+    given: dict[str, Any] = {"kind": kind, "previous": previous, "kwargs": config.env_kwargs}
+    limit, found = config.train.eval_max_steps, {}
+    with closing(envs.make_vec(config.env, max(batch, 1), timeout=config.train.env_timeout, **given)) as vec:
+        now = steps_told(vec, steps // config.train.num_envs, frozen=True)
+        for name in ways:
+            played = policy, vec, episodes, seeded, name == "greedy"
+            found[name], lengths = play(*played, options=now, heard=tell(name), max_steps=limit)
             if text := cut_short(lengths, limit):
                 print(f"warning: {name}: {text}", file=sys.stderr)
-    return found, steps
+    return found
 
 
 def _finished(trainer: Trainer) -> Run:
@@ -370,27 +384,62 @@ def _given(settings: Any, callbacks: Any) -> dict[str, Any]:
     return dict(settings or {})
 
 
-def load(path: str | Path, device: str = "cpu", engine: str = "fused") -> Policy:
+def load(path: str | Path, device: str = "cpu", engine: str | None = None) -> Policy:
     """Return the policy of a run directory, at its newest checkpoint, or of a file written by ``Policy.save``.
 
-    It acts without its environment being installed. Raises UserError if there is none, or it is damaged.
+    ``engine`` is by default fixed for a quantised policy, else fused. It acts without its environment being installed.
+    Raises UserError if there is none, or it is damaged.
     """
     path, on = Path(path), set_device(device, torch.get_num_threads())
     if not path.exists():
         raise UserError(f"no run and no policy at {path}")
-    saved = checkpoint.load(checkpoint.latest(path / "checkpoints") if path.is_dir() else path, on)
-    if "policy" not in saved:
-        raise UserError(f"{path} holds no policy")
-    return revive(saved["policy"], on, engine)
+    if path.is_dir():
+        return newest_policy(path, on, engine).policy
+    return _policy_in(checkpoint.Restored(path, checkpoint.load(path, on)), on, engine)
+
+
+class Newest(NamedTuple):
+    """The policy of a run's newest checkpoint, the environment steps there, and all that the checkpoint holds."""
+
+    policy: Policy
+    steps: int
+    saved: dict[str, Any]
+
+
+def newest_policy(run_dir: Path, device: torch.device, engine: str | None) -> Newest:
+    """Return a run's newest policy; ``engine`` as in :func:`load`. Raises UserError if there is none."""
+    found = checkpoint.newest(run_dir / "checkpoints", device)
+    steps = found.state.get("rollout", {}).get("env_steps")
+    if type(steps) is not int:
+        raise UserError(f"{found.path} is not a checkpoint of a run")
+    whole = (run_dir / "summary.json").exists() and found.path == checkpoint.latest(run_dir / "checkpoints")
+    if whole and steps != (ended := read_summary(run_dir)["env_steps"]):
+        print(f"warning: {run_dir} ended at step {ended:,}, this is its policy of step {steps:,}", file=sys.stderr)
+    return Newest(_policy_in(found, device, engine), steps, found.state)
+
+
+def _policy_in(found: checkpoint.Restored, device: torch.device, engine: str | None) -> Policy:
+    """Return the policy of a checkpoint. Raises UserError where there is none that can act."""
+    if "policy" not in found.state:
+        raise UserError(f"{found.path} holds no policy")
+    try:
+        saved = found.state["policy"]
+        return revive(saved, device, engine or ("fixed" if "fixed" in saved else "fused"))
+    except (*checkpoint.DAMAGED, AssertionError) as error:  # gymnasium asserts what spaces are
+        raise UserError(f"{found.path} holds no policy that can act: {' '.join(str(error).split())[:200]}") from None
 
 
 def revive(saved: dict[str, Any], device: torch.device, engine: str) -> Policy:
-    """Return the policy whose ``state_dict`` is ``saved``."""
+    """Return the policy whose ``state_dict`` is ``saved``. Raises ValueError and others where it is not one."""
     observations: Any = unpack_space(saved["observation_space"])
     actions = unpack_space(saved["action_space"])
     head = named_head(saved["head"], actions)
-    encoder = envs.make_encoder(flat_space(observations), EncoderConfig(**saved["encoder"]))
+    encoder = envs.make_encoder(flat_space(observations), section("encoder", saved["encoder"]))
+    checkpoint.fit(encoder.state_dict(), saved["statistics"], "statistics")
     encoder.load_state_dict(saved["statistics"])
     network = network_of(saved, head.size, encoder.size).to(device)
+    fixed = Fixed(**saved["fixed"]) if "fixed" in saved else None
+    network = network.double() if engine == "fixed" else network
     generator = torch.Generator(device).manual_seed(0)
-    return Policy(network, make_engine(engine, network), head, encoder, observations, actions, generator)
+    made = make_engine(engine, network, fixed)
+    return Policy(network, made, head, encoder, observations, actions, generator, fixed)

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import evaluation, rollout, update
+from lfcs import checkpoint, evaluation, footprint, rollout, update
 from lfcs.agent import Agent
 from lfcs.average import Average
 from lfcs.callbacks import Callback
@@ -35,7 +35,7 @@ from lfcs.trajectory import Replay
 from lfcs.update import Update
 
 # every use of randomness has a stream of its own: adding one does not shift the others
-STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay")
+STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay", "encoder")
 PATIENCE = 10.0  # seconds that an evaluation may go on when the run is asked to leave, so that nothing is lost
 TIMES = "time/fps", "time/seconds"
 
@@ -60,7 +60,7 @@ class Trainer:
 
     ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns. ``final``
     is what is evaluated and kept: the policy that acts or, with ``rule.average``, one with the mean of its weights.
-    ``run_dir`` is where callbacks may write, None for nowhere.
+    ``run_dir`` is where callbacks may write, None for nowhere. ``start`` may change the weights that a run begins with.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Trainer:
         make_agent: Callable[[Any, Any], Agent],
         callbacks: Sequence[Callback] = (),
         run_dir: Path | None = None,
+        start: Callable[[Policy], None] | None = None,
     ) -> None:
         self.config, self.callbacks, self.run_dir = config, list(callbacks), run_dir
         self.threads = torch.get_num_threads()  # to be given back
@@ -83,7 +84,7 @@ class Trainer:
             host: Any = getattr(self.envs, "on_host", make_vec)  # evaluations are the host's
             self.eval_envs: gymnasium.vector.VectorEnv = host(evaluation.MAX_BATCH)
             made.callback(self.eval_envs.close)
-            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space))
+            self.policy = self._make_policy(agent, make_encoder(self.envs.single_observation_space), start)
             self.reference, self.engine, self.head = self.policy.network, self.policy.engine, self.policy.head
             span = config.rule.average
             self.average = Average(self.policy, self._engine, span) if span else None
@@ -105,15 +106,21 @@ class Trainer:
     def _generator(self, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device).manual_seed(stream_seed(self.config.seed, stream))
 
-    def _make_policy(self, agent: Agent, encoder: Encoder) -> Policy:
-        """Return the policy that acts, with fresh weights."""
+    def _make_policy(self, agent: Agent, encoder: Encoder, start: Callable[[Policy], None] | None) -> Policy:
+        """Return the policy that acts, with fresh weights or what ``start`` makes of them."""
         config, space = self.config, self.envs.single_action_space
-        head = agent.head(space)
+        head, seeded = agent.head(space), getattr(encoder, "seeded", None)
+        footprint.check(config, encoder.size, head.size)
+        if seeded is not None:
+            seeded(stream_seed(config.seed, "encoder"))
         given = encoder.size, head.size, config.network, self._generator("weights"), getattr(encoder, "drive", None)
         network = SpikingNetwork(*given).to(self.device)
         actions = self._generator("actions", self.device)
         seen = given_space(self.envs.single_observation_space)
-        return Policy(network, self._engine(network), head, encoder, seen, space, actions)
+        policy = Policy(network, self._engine(network), head, encoder, seen, space, actions)
+        if start is not None:
+            start(policy)
+        return policy
 
     def _engine(self, network: SpikingNetwork) -> Engine:
         """Return the run's engine; beside environments on a device even a CPU goes the way of all devices."""
@@ -221,7 +228,7 @@ class Trainer:
         """Act for a window, learn from it, and copy the new policy into the reference when tau_s has passed.
 
         The last window is cut to end at the run's number of steps, and ends with a copy. Returns its metrics.
-        Raises Diverged on a gradient that is not finite.
+        Raises Diverged on a gradient or a weight that is not finite.
         """
         rule = self.config.rule
         self.before = self.env_steps
@@ -233,6 +240,8 @@ class Trainer:
         self.learner.update.adapt(metrics)
         if not math.isfinite(metrics["train/grad_norm"]):
             raise Diverged(f"learning diverged: a gradient is not finite at environment step {self.env_steps}")
+        if not math.isfinite(metrics["train/weight_norm"]):
+            raise Diverged(f"learning diverged: a weight is not finite at environment step {self.env_steps}")
         self.since_sync += len(traj.reward)
         if self.since_sync >= rule.tau_s or self.env_steps >= self.config.steps:
             self.reference.take(self.learner.update.network)
@@ -351,11 +360,12 @@ class Trainer:
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks] if self.begun else self.restored,
-            "since_sync": self.since_sync,
-            "seconds": self.seconds,
-            "evaluation_seconds": self.evaluation_seconds,
             "stopped": self.stopped,
-        }
+        } | self._counters()
+
+    def _counters(self) -> dict[str, float]:
+        names = "since_sync", "seconds", "evaluation_seconds"
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore the complete state of the run. Raises UserError if it belongs to other settings or callbacks."""
@@ -369,6 +379,7 @@ class Trainer:
                     "continue it with lfcs.resume(path, callbacks=[...]), the same in the same order"
                 )
             self.final.load_state_dict(saved["policy"])
+            checkpoint.fit(self._counters(), saved, "run")
             if self.average is not None:
                 self.average.load_state_dict(saved["average"])
             for part in ("learner", "rollout"):
@@ -376,6 +387,6 @@ class Trainer:
             self.restored = saved["callbacks"]
             self.since_sync, self.seconds, self.stopped = (saved[k] for k in ("since_sync", "seconds", "stopped"))
             self.evaluation_seconds = saved.get("evaluation_seconds", 0.0)  # older checkpoints do not know them
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError) as error:
             why = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint does not fit the run's settings: {why}") from None

@@ -73,8 +73,25 @@ class Replay:
         for fields in saved["windows"]:
             state = NetState(fields.pop("state"), fields.pop("neurons"), fields.pop("fields"))
             cuts = fields.pop("cuts", None)  # older checkpoints have none
-            self.windows.append(Trajectory(**fields, state=state, cuts=cuts and Cuts(*cuts)))
+            window = Trajectory(**fields, state=state, cuts=cuts and Cuts(*cuts))
+            _check_whole(window)
+            self.windows.append(window)
         self.generator.set_state(saved["generator"])
+
+
+def _check_whole(traj: Trajectory) -> None:
+    """Raise ValueError where the parts of a stored window are of different steps or environments."""
+    shape = traj.value.shape
+    for f in dataclasses.fields(traj):
+        part = getattr(traj, f.name)
+        if isinstance(part, Tensor) and part.shape[:2] != shape:
+            raise ValueError(f"{f.name} of a stored window is of {tuple(part.shape)}, not of {tuple(shape)}")
+    following = (shape[1], traj.x.shape[2])
+    if (
+        any(type(t) is not int or x.shape != following for t, x in traj.final.items())
+        or len(traj.state.data) != shape[1]
+    ):
+        raise ValueError("a stored window is not whole")
 
 
 def after(traj: Trajectory, steps: int, state: NetState) -> Trajectory:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lfcs import measured, rules
+from lfcs import checkpoint, measured, rules
 from lfcs.agent import Agent, Sample
 from lfcs.config import RuleConfig
 from lfcs.engines import Engine, Steps
@@ -229,7 +229,8 @@ class Update:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore the complete state."""
+        """Restore the complete state. Raises ValueError where it is that of another network, or not finite."""
+        checkpoint.fit(self.state_dict(), saved, "learner")
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.firing_rate, self.random_feedback = saved["firing_rate"].clone(), saved["random_feedback"]

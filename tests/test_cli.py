@@ -95,7 +95,9 @@ def test_runs_that_are_not_there(capsys, tmp_path):
     assert "no directory" in failing(capsys, "watch", tmp_path / "none")
     (tmp_path / "config.json").write_text("{")
     assert "damaged" in failing(capsys, "resume", tmp_path)
-    for foreign in ("[]", '{"rows": 3}', '{"env": "CartPole-v1", "rule": 3}'):
+    (tmp_path / "config.json").write_text("[]")
+    assert "damaged" in failing(capsys, "resume", tmp_path)
+    for foreign in ('{"rows": 3}', '{"env": "CartPole-v1", "rule": 3}'):
         (tmp_path / "config.json").write_text(foreign)
         assert "not the settings of a run" in failing(capsys, "resume", tmp_path)
 

@@ -132,8 +132,8 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_a_run_whose_gradient_is_not_finite_counts_as_diverged(tmp_path):
-    plan = tiny(settings=TINY["settings"] | {"rule.max_grad_norm": 1e30})
-    job = make_job(plan, tmp_path, "wild", 2, 1, 512, rate=1e38)
+    plan = tiny(agents={"wild": {"agent": "wild:Wild"}})
+    job = make_job(plan, tmp_path, "wild", 2, 1, 512, rate=0.1)
     summary = finish(job.config, job.run_dir)
     assert summary["diverged"] == "a gradient was not finite"
     assert finish(job.config, job.run_dir) == summary

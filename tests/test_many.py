@@ -156,8 +156,7 @@ def test_a_seed_that_fails_is_named_and_loses_no_other(capsys, tmp_path, monkeyp
 
 
 def test_a_run_that_diverges_is_named_and_counted(capsys, tmp_path):
-    wild = ["rule.lr_readout=1e38", "rule.max_grad_norm=1e30"]
-    argv = ["train", "toys:Guess-v0", "--seeds", "3..3", "--run-dir", tmp_path, *QUICK, *wild]
+    argv = ["train", "toys:Guess-v0", "--agent", "wild:Wild", "--seeds", "3..3", "--run-dir", tmp_path, *QUICK]
     for _ in range(2):  # run, and then read
         err, out = failing(capsys, *argv)
         assert "1 of 1 runs diverged: seed 3" in err and "1 seed: final greedy return" in out

@@ -240,7 +240,7 @@ def test_bad_comparisons_are_one_line(tmp_path, capsys):
         ("CartPoel-v1", "did you mean CartPole-v1"),
         (tmp_path / "a.json", "is not JSON"),
         (tmp_path / "b.json", "b.json: unknown key of a plan 'sead'; did you mean seeds"),
-        (tmp_path / "c.json", "a plan wants a dictionary"),
+        (tmp_path / "c.json", "holds no dictionary"),
         (tmp_path / "d.json", "No such file"),
     ):
         assert cli.main(["compare", str(name)]) == 1

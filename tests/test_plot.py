@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import lfcs
-from lfcs import cli
+from lfcs import checkpoint, cli
+from lfcs.configure import build_config
 from lfcs.errors import UserError
 from lfcs.run import Run
 from lfcs.study import curves, runs
@@ -162,10 +163,10 @@ def test_what_cannot_be_drawn_is_one_line(root, monkeypatch, capsys, argv, messa
 
 def test_a_damaged_run_is_one_line(tmp_path):
     (tmp_path / "metrics.csv").write_text("step\n")
-    for content, message in (("{", "is damaged"), ("[]", "is not the settings"), ('{"env": 1}', "is not the settings")):
+    for content, message in (("{", "is damaged"), ("[]", "is damaged"), ('{"env": 1}', "is not the settings")):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(UserError, match=message):
             runs.find([tmp_path])
-    (tmp_path / "config.json").write_text('{"env": "a", "agent": "b", "seed": 0}')
+    checkpoint.write_sealed(tmp_path / "config.json", build_config("a").to_dict())
     with pytest.raises(UserError, match="has nothing to plot yet"):
         curves.draw([tmp_path])

@@ -102,7 +102,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, workers):
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path):
-    trainer = begin(tmp_path, **{"rule.lr_readout": 1e38})
+    trainer = runs.begin(build_config("toys:Guess-v0", "wild:Wild", 1000, overrides=FAST), tmp_path, progress=False)
     with pytest.raises(UserError, match="learning diverged: a gradient is not finite at environment step"):
         runs.complete(trainer)
     assert json.loads((tmp_path / "summary.json").read_text())["diverged"] == "a gradient was not finite"
@@ -120,7 +120,7 @@ def test_a_run_directory_is_complete(tmp_path):
     _, summary = run(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} > {"config.json", "metrics.csv", "summary.json", "checkpoints"}
     assert any(p.name.startswith("events.out.tfevents") for p in tmp_path.iterdir())
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert runs.read_summary(tmp_path) == summary
     assert summary["env_steps"] == 1002  # the first multiple of 3 environments past 1000
     rows = monitor.read_metrics(tmp_path)
     assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
@@ -206,6 +206,8 @@ def test_checkpoints_hold_nested_state_exactly(tmp_path):
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
     run(tmp_path)
     path = checkpoint.latest(tmp_path / "checkpoints")
+    for older in checkpoint.around(path.parent, checkpoint.steps_of(path) - 1)[0]:
+        older.unlink()
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:2000] + b"\0" * 50 + whole[2050:]):
         path.write_bytes(content)
@@ -216,10 +218,17 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
         proceed(tmp_path)
     path.write_bytes(whole)
     settings = tmp_path / "config.json"
-    settings.write_text(settings.read_text().replace('"neurons": 12', '"neurons": 13'))
-    with pytest.raises(UserError, match="does not fit"):
+    written = settings.read_text()
+    settings.write_text(written.replace('"neurons": 12', '"neurons": 13'))
+    with pytest.raises(UserError, match="was changed since it was written"):
         proceed(tmp_path)
-    settings.write_text(settings.read_text().replace('"neurons": 13', '"neurons": 12'))
+    settings.write_text(written)
+    other = checkpoint.read_sealed(settings)
+    other["network"]["neurons"] = 13
+    checkpoint.write_sealed(settings, other)
+    with pytest.raises(UserError, match="does not fit the run's settings"):
+        proceed(tmp_path)
+    settings.write_text(written)
     proceed(tmp_path)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lfcs import __version__
-from lfcs.cli import bench, compare, look, play, plot, report, train, tune
+from lfcs.cli import bench, compare, export, look, play, plot, profile, quantise, report, train, tune
 from lfcs.cli.parsing import Parser
 from lfcs.errors import guarded
 
@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
         made.set_defaults(call=call)
         return made
 
-    for group in (train, plot, play, report, compare, tune, bench, look):
+    for group in (train, plot, play, report, profile, quantise, export, compare, tune, bench, look):
         group.add(command)
     return parser
 

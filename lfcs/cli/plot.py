@@ -87,7 +87,7 @@ def _weights(policy: Any) -> Any:
     fields = weights.fields_of(policy)
     (width, top), bottom = weights.SIZE, weights.FIELDS[1]
     if not fields:
-        print(f"no receptive fields: encoder {policy.encoder.config.kind} has no cells")
+        print(f"no receptive fields: encoder {policy.encoder.config.kind} has none")
         figure = style.figure(width, top)
         weights.draw_weights(figure, weights.weights_of(policy))
         return figure

@@ -31,6 +31,9 @@ def add(command: Command) -> None:
     evaluated.add_argument("--episodes", type=int, default=100)
     evaluated.add_argument("--seed", type=int, default=1)
     evaluated.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
+    evaluated.add_argument(
+        "--engine", help="fused, tensor, snntorch, or fixed, of a quantised run (default: the run's)"
+    )
     resumed = command("resume", resume, "continue a run from its newest checkpoint, or go on with a finished one")
     resumed.add_argument("run", type=Path)
     resumed.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
@@ -63,6 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
+    parser.add_argument("--from-nir", metavar="FILE", help="start from the weights of a NIR file, with its network")
     parser.add_argument("--no-tuned", action="store_true", help="default settings, though there is an experiment")
     parser.add_argument(
         "--env-kwargs",
@@ -138,6 +142,7 @@ def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
     overrides |= {"train.threads": args.threads} if args.threads else {}
     overrides |= {"train.env_timeout": args.env_timeout} if args.env_timeout else {}
     overrides |= {"train.watch": args.watch} if args.watch else {}
+    overrides |= {"train.from_nir": args.from_nir} if args.from_nir else {}
     overrides |= dict(pair(text) for text in args.set)
     given = args.agent, args.steps, seed, args.device, args.engine
     return configure.build_config(env, *given, overrides, args.experiment, kwargs_of(args.env_kwargs))
@@ -224,7 +229,7 @@ def evaluate(args: argparse.Namespace) -> None:
     shown = Episodes(args.episodes)
     try:
         with debugged(args.debug):
-            results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear)
+            results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear, args.engine)
     finally:
         shown.close()
     for name, returns in results.items():

@@ -50,6 +50,7 @@ class Neurons(NamedTuple):
     ticks: int
     forgets: bool  # whether every step begins at rest
     loops: Kernels
+    present: Array  # [N, N] which recurrent synapses there are, or [0, 0] for all
 
 
 class Rule(NamedTuple):

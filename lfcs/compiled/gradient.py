@@ -202,9 +202,18 @@ def add_past(later, neurons, room, share):
         add_slow(low, high, room)
     for i in range(share.first_neuron, share.last_neuron):
         room.hidden[inputs + i, i] = 0.0
+        if len(neurons.present):
+            mask(room.hidden[inputs + i], neurons.present[i])
         room.squares[inputs + i] = squared_norm(room.hidden[inputs + i])
     for i in range(share.first_input, share.last_input):
         room.squares[i] = squared_norm(room.hidden[i])
+
+
+@inner
+def mask(row, present):
+    """row_i ← row_i present_i: no gradient where there is no synapse."""
+    for i in range(len(row)):
+        row[i] = row[i] * present[i]
 
 
 @part

@@ -161,7 +161,7 @@ class CompiledLearner(Learner):
         neurons = forms.Neurons(
             int(engine.tick.address), int(engine.post_of.address), engine.fields, engine.constants, engine.decays,
             engine.decay, engine.slow, engine.kappa, engine.update, engine.ticks, not update.network.config.memory,
-            engine.kernels,
+            engine.kernels, _present(update.network),
         )  # fmt: skip
         rho_bar, c_bar = loops.bars or (-1.0, -1.0)
         numbers = forms.Rule(
@@ -185,6 +185,11 @@ class CompiledLearner(Learner):
             steps=np.array([optimiser.steps]),
         )  # fmt: skip
         return neurons, numbers, learned
+
+
+def _present(network: SpikingNetwork) -> np.ndarray:
+    """Return which recurrent synapses a network has [N, N], or [0, 0] for all."""
+    return (network.hidden.new_zeros(0, 0) if network.present is None else network.present.contiguous()).numpy()
 
 
 def experience(traj: Trajectory, network: SpikingNetwork) -> forms.Experience:

@@ -74,9 +74,15 @@ def at_last_tick(signal: Tensor, ticks: int, total: int) -> Tensor:
     return out
 
 
-def without_self_connections(hidden: Tensor) -> Tensor:
-    """Return a gradient of the packed hidden weights [D+1+N, N] with the diagonal of the recurrent part set to 0."""
-    hidden[-hidden.shape[1] :].fill_diagonal_(0.0)
+def where_connected(hidden: Tensor, network: SpikingNetwork) -> Tensor:
+    """Return a gradient of the packed hidden weights [..., D+1+N, N] set to 0 where there are no synapses.
+
+    No neuron has one onto itself, nor those that ``network.fan_out`` leaves out.
+    """
+    recurrent = hidden[..., -hidden.shape[-1] :, :]
+    recurrent.diagonal(dim1=-2, dim2=-1).zero_()
+    if network.present is not None:
+        recurrent.mul_(network.present)
     return hidden
 
 
@@ -120,7 +126,7 @@ class TickwiseEngine(ABC):
         hidden = rules.grouped_gradient(seen.trace, post, len(neuron.decays))
         if slow is not None and neuron.slow is not None:
             hidden += (slow * rules.slow_factor(post, reset, *neuron.slow)[:, None]).sum(0)
-        return without_self_connections(hidden), readout
+        return where_connected(hidden, self.network), readout
 
     @torch.no_grad()
     def post(self, seen: NetState, reset: Tensor, error: Tensor, feedback: Tensor, drive: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lfcs import rules
-from lfcs.engines.base import Steps, without_self_connections
+from lfcs.engines.base import Steps, where_connected
 from lfcs.engines.snntorch import SnntorchEngine
 from lfcs.network import NetState
 
@@ -57,4 +57,4 @@ class BpttEngine(SnntorchEngine):
         with torch.enable_grad():
             objective = (self.readout * (rules.learning_signal(error, feedback) + drive)).sum()
             w_in, b, w_rec = torch.autograd.grad(objective, parameters)
-        return without_self_connections(torch.cat((w_in.T, b[None], w_rec.T))), readout
+        return where_connected(torch.cat((w_in.T, b[None], w_rec.T)), self.network), readout

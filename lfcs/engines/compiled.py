@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lfcs import kernels
-from lfcs.engines.base import Steps, without_self_connections
+from lfcs.engines.base import Steps, where_connected
 from lfcs.network import NetState, SpikingNetwork
 
 BLOCK = 256  # environments x ticks of a gradient that are worked on at a time, to stay in the cache
@@ -86,7 +86,7 @@ class CompiledEngine:
             recurrent[:, g::groups].addmm_(trace[0, :, inputs:].T, later[:, g::groups])
         if slow is not None:
             hidden += (slow * (torch.from_numpy(self.carry) * ~reset[0, :, None])[:, None]).sum(0)
-        return without_self_connections(hidden), torch.from_numpy(readout)
+        return where_connected(hidden, self.network), torch.from_numpy(readout)
 
     def _cleared(self, reset: Tensor) -> np.ndarray:
         return _array(self.network.resets(reset, self.ticks))

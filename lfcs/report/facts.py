@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lfcs.checkpoint import steps_taken
 from lfcs.config import SECTIONS, Config, settings
 from lfcs.configure import find_agent
-from lfcs.directory import read_json, steps_taken
-from lfcs.errors import UserError
+from lfcs.directory import read_settings, read_summary
 from lfcs.monitor import read_metrics
-from lfcs.run import load_config, read_summary
+from lfcs.run import load_config
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Facts:
         """Return the facts of a run. Raises UserError where there is none, or it is damaged."""
         config = load_config(path)
         summary = read_summary(path) if (path / "summary.json").exists() else None
-        return cls(path, config, read_json(path / "config.json"), summary)
+        return cls(path, config, read_settings(path), summary)
 
     @property
     def name(self) -> str:
@@ -41,10 +41,8 @@ class Facts:
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.csv, a window each; none before the run has begun. Raises UserError on damaged ones."""
-        try:
-            return read_metrics(self.path) if (self.path / "metrics.csv").exists() else []
-        except (KeyError, TypeError, ValueError):
-            raise UserError(f"{self.path / 'metrics.csv'} is damaged") from None
+        begun = self.summary is not None or (self.path / "metrics.csv").exists()
+        return read_metrics(self.path) if begun else []
 
     @cached_property
     def flat(self) -> dict[str, Any]:
@@ -66,7 +64,7 @@ class Facts:
     @property
     def steps(self) -> int:
         """Environment steps taken."""
-        return self.summary["env_steps"] if self.summary else steps_taken(self.path)
+        return self.summary["env_steps"] if self.summary else steps_taken(self.path / "checkpoints")
 
     def command(self) -> str:
         """Return the command that makes the run again, with every setting that is not a default."""

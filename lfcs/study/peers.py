@@ -7,7 +7,6 @@ here. PPO, which has no memory, sees Pong's last two observations.
 from __future__ import annotations
 
 import importlib.util
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from lfcs import envs
-from lfcs.checkpoint import write_json
+from lfcs.checkpoint import read_json, write_json
 from lfcs.errors import UserError
 from lfcs.evaluation import MAX_BATCH, evaluate
 from lfcs.trainer import stream_seed
@@ -138,7 +137,9 @@ def finish_peer(peer: str, env_id: str, seed: int, steps: int, every: int, run_d
     path = run_dir / "evaluations.json"
     wanted = {"env": env_id, "seed": seed, "steps": steps, "every": every, "settings": PEERS[env_id][peer]}
     if path.exists():
-        kept = json.loads(path.read_text())
+        kept = read_json(path)
+        if "run" not in kept or not isinstance(kept.get("evaluations"), list):
+            raise UserError(f"{path} is damaged: remove it, and the peer is trained again")
         if kept["run"] != wanted:
             raise UserError(f"{run_dir} holds a run with other settings: remove it or choose another --out")
         return kept["evaluations"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lfcs.directory import NOTES, read_settings, read_summary
 from lfcs.errors import UserError
 from lfcs.monitor import read_metrics
-from lfcs.run import read_summary
 from lfcs.study.stats import bootstrap_interval, iqm
 
 FINAL = {"eval/mean_reward": "mean_return", "eval/mean_reward_sampled": "mean_return_sampled"}
@@ -38,7 +37,7 @@ class Found:
         """All settings, by ``section.key``; those of the rule's own are ``agent.key``."""
         flat: dict[str, Any] = {}
         for key, value in self.config.items():
-            if key in ("environments", "versions"):
+            if key in NOTES:
                 continue
             section = "agent" if key == "options" else key
             flat |= {f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
@@ -81,18 +80,8 @@ def find(paths: Iterable[Path]) -> list[Found]:
         )
         if not below:
             raise UserError(f"{path} holds no run: nothing there has a config.json and a metrics.csv")
-        found |= {run.resolve(): Found(run, _read(run / "config.json")) for run in below}
+        found |= {run.resolve(): Found(run, read_settings(run)) for run in below}
     return list(found.values())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-        return {"env": config["env"], "agent": config["agent"], "seed": config["seed"]} | config
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is damaged") from None
-    except (TypeError, KeyError):
-        raise UserError(f"{path} is not the settings of a run") from None
 
 
 def grouped(runs: Sequence[Found]) -> list[Group]:

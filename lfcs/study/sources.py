@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import gymnasium
 
 import lfcs.envs  # noqa: F401  it registers our own environments
 from lfcs import experiments
+from lfcs.checkpoint import read_json
 from lfcs.errors import UserError, nearest
 from lfcs.study import values
 from lfcs.study.plan import Plan
@@ -48,13 +48,7 @@ def _given(name: str) -> dict[str, Any]:
     if name in plans:
         return plans[name]
     if name.endswith(".json"):
-        try:
-            data = json.loads(Path(name).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise UserError(f"{name} is not JSON") from None
-        if not isinstance(data, dict):
-            raise UserError(f"{name}: a plan wants a dictionary, got {data!r}")
-        return data
+        return read_json(Path(name))
     elsewhere = ":" in name or "/" in name  # a module or an extra registers it
     if not (elsewhere or name in gymnasium.registry or experiments.find(name)):
         hint = nearest(name, [*gymnasium.registry, *plans])

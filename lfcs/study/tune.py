@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lfcs.checkpoint import read_json
 from lfcs.errors import Interrupted, UserError
 from lfcs.run import make_trainer
 from lfcs.study.jobs import check_number
@@ -61,9 +62,9 @@ def _claim(search: Search, root: Path) -> None:
         path.write_text(json.dumps(wanted, indent=2) + "\n")
         return
     try:
-        kept = json.loads(path.read_text())
+        kept = read_json(path)
         other = [key for key, value in wanted.items() if kept[key] != value]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (UserError, KeyError):
         raise UserError(f"{path} is damaged: remove the directory, or choose another with --out") from None
     if other:
         named = "settings to start from" if other == ["base"] else " and ".join(key for key in other if key != "base")

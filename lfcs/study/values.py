@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lfcs.errors import UserError, nearest
+from lfcs.errors import UserError, brief, nearest
 
 MOST_SEEDS = 10_000
+MOST = 10**12  # of any number of a plan
 
 
 def mapping(key: str, value: Any) -> Mapping[str, Any]:
     """Return a dictionary. Raises UserError on anything else."""
     if not isinstance(value, Mapping):
-        raise UserError(f"{key} wants a dictionary, got {value!r}")
+        raise UserError(f"{key} wants a dictionary, got {brief(value)}")
     return value
 
 
@@ -30,7 +31,7 @@ def known(kind: str, data: Iterable[str], allowed: Iterable[str]) -> None:
 def text(key: str, value: Any) -> str:
     """Return text. Raises UserError on anything else."""
     if not isinstance(value, str):
-        raise UserError(f"{key} wants text, got {value!r}")
+        raise UserError(f"{key} wants text, got {brief(value)}")
     return value
 
 
@@ -38,24 +39,26 @@ def names(key: str, value: Any) -> tuple[str, ...]:
     """Return different names. Raises UserError on anything else."""
     good = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
     if not good or len(set(value)) < len(value):
-        raise UserError(f"{key} wants a list of different names, got {value!r}")
+        raise UserError(f"{key} wants a list of different names, got {brief(value)}")
     return tuple(value)
 
 
 def whole(key: str, value: Any, low: int) -> int:
     """Return a whole number. Raises UserError on anything else, and below ``low``."""
     if type(value) is not int or value < low:
-        raise UserError(f"{key} wants a whole number from {low}, got {value!r}")
+        raise UserError(f"{key} wants a whole number from {low}, got {brief(value)}")
+    if value > MOST:
+        raise UserError(f"{key} must be at most {MOST:,}, got {brief(value)}")
     return value
 
 
 def numbers(key: str, value: Any, low: int, whole: bool = True, empty: bool = False) -> tuple[Any, ...]:
     """Return different numbers from ``low``. Raises UserError on anything else, and on none unless ``empty``."""
     kinds = (int,) if whole else (int, float)
-    good = isinstance(value, list | tuple) and all(type(one) in kinds and one >= low for one in value)
+    good = isinstance(value, list | tuple) and all(type(one) in kinds and low <= one <= MOST for one in value)
     if not good or len(set(value)) < len(value) or not (value or empty):
         kind = "whole numbers" if whole else "numbers"
-        raise UserError(f"{key} wants a list of different {kind} from {low}, got {value!r}")
+        raise UserError(f"{key} wants a list of different {kind} from {low}, got {brief(value)}")
     return tuple(value)
 
 

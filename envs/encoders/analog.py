@@ -1,9 +1,4 @@
-"""Encoders of observations: numbers in, input currents out (float32).
-
-Each has ``size``, ``observe`` (learns running statistics while training), ``encode`` (uses them as they are), its
-compiled form, its form on tensors (``encode_tensor``, for a device) and its state for checkpoints: the protocol of
-:class:`lfcs.policy.Encoder`. Numbers that are 0 or 1 by nature (:mod:`lfcs.spaces`) are currents as they are.
-"""
+"""Encoders that make real currents of observed numbers: as they are, standardised, or a population code."""
 
 from __future__ import annotations
 
@@ -17,9 +12,8 @@ from torch import Tensor
 
 from lfcs.compiled.act import encode_rows, follow_moments
 from lfcs.config import EncoderConfig
-from lfcs.device_rollout import has_tensor_form
 from lfcs.errors import UserError
-from lfcs.names import lookup
+from lfcs.kernels import inner
 from lfcs.pointers import Row
 from lfcs.policy import EncoderLoops, encode_pointer
 from lfcs.spaces import binary_of
@@ -42,27 +36,31 @@ def standardised(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> Non
         out[i] = obs[i] if constants[i] != 0.0 else min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0)
 
 
-@encode_pointer
-def population(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
+@inner
+def place(i: int, d: int, obs: Row, mean: Row, std: Row, constants: Row) -> float:
+    """Return where in [-1, 1] the i-th of d numbers lies within what its code spans; see :class:`Spanned`."""
+    if constants[2 + i] == DECLARED:
+        v = (obs[i] - constants[2 + d + i]) / constants[2 + 2 * d + i]
+    else:
+        v = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0) / 3.0
+    return min(max(v, -1.0), 1.0)
+
+
+@inner
+def fill_cells(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
     """x_ij = exp(-p (v_i - c_j)²), outwards from the nearest centre: neighbours differ by a factor of known ratio.
 
-    ``constants`` are the number of cells and p, then for each number its span (SEEN, DECLARED or BINARY), the centre
-    and half the width of its bounds. A binary number has no cells and is one input as it is.
+    A binary number has no cells and is one input as it is.
     """
     cells, p, d = int(constants[0]), constants[1], len(obs)
-    span, centre, half = constants[2 : 2 + d], constants[2 + d : 2 + 2 * d], constants[2 + 2 * d :]
     gap, at = 2.0 / (cells - 1), 0
     shrinks = math.exp(-2.0 * p * gap * gap)
     for i in range(d):
-        if span[i] == BINARY:
+        if constants[2 + i] == BINARY:
             out[at] = obs[i]
             at += 1
             continue
-        if span[i] == DECLARED:
-            v = (obs[i] - centre[i]) / half[i]
-        else:
-            v = min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0) / 3.0
-        v = min(max(v, -1.0), 1.0)
+        v = place(i, d, obs, mean, std, constants)
         nearest = min(round((v + 1.0) / gap), cells - 1)
         away = v + 1.0 - nearest * gap
         first = math.exp(-p * away * away)
@@ -80,6 +78,12 @@ def population(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
         at += cells
 
 
+@encode_pointer
+def population(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
+    """See :func:`fill_cells`."""
+    fill_cells(obs, mean, std, constants, out)
+
+
 class Identity:
     """The observation, flattened, as it is."""
 
@@ -93,6 +97,7 @@ class Identity:
         self.far: tuple[int, int] | None = None  # environment and step of the first number that moments did not believe
         self.binary, self.active = binary_of(space)
         self.drive = float(self.size - self.binary.sum() + self.active)
+        self.span = float(np.min(space.low)), float(np.max(space.high))  # of all inputs; infinite where it is not known
         self.constants = self.binary.astype(np.float64)
 
     def loops(self) -> EncoderLoops:
@@ -138,24 +143,28 @@ class Standardised(Identity):
     encoding = standardised
     follows = True
 
+    def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
+        super().__init__(space, config)
+        self.span = -10.0, 10.0
+
     def encode_tensor(self, obs: Tensor, mean: Tensor, std: Tensor, constants: Tensor) -> Tensor:
         """See :meth:`Identity.encode_tensor`."""
         x = ((obs - mean) / std).clamp(-10.0, 10.0).to(obs.dtype)
         return torch.where(constants != 0.0, obs, x) if self.binary.any() else x
 
 
-class Population(Standardised):
-    """Gaussian population code: x_ij = exp(-(v_i - c_j)² / 2σ²) with ``cells`` centres c_j evenly over [-1, 1].
+class Spanned(Standardised):
+    """The base of codes that spread a number over ``cells`` places, evenly over [-1, 1].
 
     v is the observation scaled from the bounds of its space to [-1, 1], or its standardised value divided by 3 and
     clipped, so that the code spans the running mean ± 3 standard deviations. Which of them is ``bounds``: the space's
-    where it has any (auto), or always (declared, else it is refused), or never (seen). σ = ``width`` spacings of the
-    centres. A binary number is one input, as it is.
+    where it has any (auto), or always (declared, else it is refused), or never (seen).
 
-    Source: Pouget, Dayan & Zemel (2000), and the input coding of Bellec et al. (2020).
+    ``constants`` are the number of cells and p = 1/2σ², then for each of d numbers its span (SEEN, DECLARED or BINARY),
+    the centre and half the width of its bounds.
     """
 
-    encoding = population
+    lines = 1  # inputs of a place
 
     def __init__(self, space: gymnasium.spaces.Box, config: EncoderConfig) -> None:
         super().__init__(space, config)
@@ -170,12 +179,29 @@ class Population(Standardised):
         bounded &= config.bounds != "seen"
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         span = np.where(self.binary, BINARY, np.where(bounded, DECLARED, SEEN))
-        precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
-        self.constants = np.concatenate(([config.cells, precision], span, (low + high) / 2, (high - low) / 2))
+        self.precision = 0.5 / (config.width * 2.0 / (config.cells - 1)) ** 2
+        self.span = 0.0, 1.0
+        self.constants = np.concatenate(([config.cells, self.precision], span, (low + high) / 2, (high - low) / 2))
         coded = int((~self.binary).sum())
-        self.precision, self.size = precision, int(self.binary.sum()) + coded * config.cells
-        # Σ x² of a one-hot is 1, of cells about σ√π in spacings: a one-hot counts as so many cells that it is the same
-        self.drive = config.cells * (coded + self.active / min(config.width * math.sqrt(math.pi), config.cells))
+        self.size = int(self.binary.sum()) + coded * config.cells * self.lines
+        # Σ x² of a one-hot is 1, of Gaussian cells about σ√π in spacings: all numbers shall drive as those cells do
+        dense = min(config.width * math.sqrt(math.pi), config.cells)
+        self.drive = config.cells * (coded * (self.power(config) / dense) + self.active / dense)
+
+    def power(self, config: EncoderConfig) -> float:
+        """Return Σ x² over the inputs of a number, as it is on average."""
+        return min(config.width * math.sqrt(math.pi), config.cells)
+
+
+class Population(Spanned):
+    """Gaussian population code: x_ij = exp(-(v_i - c_j)² / 2σ²) with ``cells`` centres c_j evenly over [-1, 1].
+
+    σ = ``width`` spacings of the centres. A binary number is one input, as it is.
+
+    Source: Pouget, Dayan & Zemel (2000), and the input coding of Bellec et al. (2020).
+    """
+
+    encoding = population
 
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest value [d] that the cells of each number stand for; 0 and 0 of a binary one."""
@@ -204,20 +230,3 @@ class Population(Standardised):
 def _rows(obs: np.ndarray) -> np.ndarray:
     """Return observations [B, ...] as rows in double precision."""
     return np.ascontiguousarray(obs.reshape(len(obs), -1), np.float64)
-
-
-ENCODERS = {"identity": Identity, "standardised": Standardised, "population": Population}
-
-
-def make_encoder(space: gymnasium.spaces.Box, config: EncoderConfig) -> Identity:
-    """Return the encoder that the settings name, for observations of ``space``, which may be one of lfcs.spaces.Flat.
-
-    Raises UserError on an unknown encoder, or on bounds that are asked for and not there.
-    """
-    return lookup(config.kind, ENCODERS, "encoder")(space, config)
-
-
-def encodes_tensors(config: EncoderConfig) -> bool:
-    """Return whether the encoder that the settings name has a form on tensors. Raises UserError on an unknown one."""
-    made = lookup(config.kind, ENCODERS, "encoder")
-    return isinstance(made, type) and has_tensor_form(made)

@@ -1,0 +1,1 @@
+"""What a policy costs and needs on neuromorphic hardware, and its ways there."""
