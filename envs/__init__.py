@@ -1,11 +1,18 @@
 """gymnasium tasks, vector environments and encoders of observations."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import gymnasium
 
-from lfcs.envs.encoders import encodes_tensors, make_encoder
 from lfcs.envs.making import Env, defaults, in_words
 from lfcs.envs.previous import Previous, WithPrevious
 from lfcs.envs.vector import described, flattening, has_compiled, make_vec
+
+if TYPE_CHECKING:
+    from lfcs.envs.encoders import encodes_tensors, make_encoder
 
 __all__ = [
     "OURS",
@@ -21,6 +28,14 @@ __all__ = [
     "make_encoder",
     "make_vec",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import encoders when they are asked for: environment workers do without PyTorch and the compiler."""
+    if name not in ("encodes_tensors", "make_encoder"):
+        raise AttributeError(f"module 'lfcs.envs' has no attribute {name!r}")
+    return getattr(importlib.import_module("lfcs.envs.encoders"), name)
+
 
 OURS = {
     "Pong100-v0": "the first 100 decisions of Pong, from four bytes of RAM (extra 'atari')",

@@ -235,6 +235,10 @@ class TrainConfig:
 
     num_envs: int = setting(8, "environments stepped side by side", low=1, high=10_000)
     env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
+    env_timeout: float = setting(
+        60.0, "seconds that a call of an environment may last before the run ends; 0: for ever", low=0.0, high=1e9,
+        compare=False,
+    )  # fmt: skip
     env_kind: str = setting(
         "auto",
         "what steps environments: compiled loops, a vector form of their own, plain one by one, tensors on the device, "
@@ -247,6 +251,9 @@ class TrainConfig:
     eval_every: int = setting(10_000, "environment steps between evaluations", low=1, high=10**12)
     eval_episodes: int = setting(20, "episodes of an evaluation during training", low=1, high=10**6)
     final_episodes: int = setting(100, "episodes of the last evaluation", low=1, high=10**6)
+    eval_max_steps: int = setting(
+        30_000, "steps after which an episode of an evaluation counts as it stands, as if truncated", low=1, high=10**12
+    )
     checkpoint_every: int = setting(10_000, "environment steps between checkpoints", low=1, high=10**12)
     watch: str = setting(
         "auto",

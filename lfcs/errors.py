@@ -22,6 +22,20 @@ class Interrupted(UserError):
     """Training stopped on request after writing a checkpoint."""
 
 
+class EnvironmentFailed(UserError):
+    """An environment did something wrong; ``trace`` is the traceback of what it raised, None where it raised nothing.
+
+    Raised in the middle of a step: the environments cannot go on, but the run can, from its last checkpoint.
+    """
+
+    def __init__(self, message: str, trace: str | None = None) -> None:
+        super().__init__(message, trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return a hint ``"; did you mean A, B?"`` with the known names closest to ``name``, or ``""``."""
     by_lower = {k.lower(): k for k in known}

@@ -13,6 +13,7 @@ import numpy as np
 from lfcs.rollout import check_finite
 
 MAX_BATCH = 20  # environments side by side
+MAX_STEPS = 30_000  # of an episode, by default
 METRICS = "eval/mean_reward", "eval/std_reward", "eval/mean_reward_sampled", "eval/std_reward_sampled"
 
 
@@ -100,19 +101,31 @@ def evaluate(
     watch: Watch | None = None,
     options: dict[str, Any] | None = None,
     heard: Heard | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the returns and lengths [episodes] of a model, with its most probable actions where ``greedy``.
 
     Each of ``envs`` plays exactly one episode at a time, so that short episodes are not over-represented. ``options``
-    go to each reset. ``heard`` is told of the episodes that have ended every few steps.
+    go to each reset. ``heard`` is told of the episodes that have ended every few steps. After ``max_steps`` an episode
+    counts as it stands.
     """
     returns: list[float] = []
     lengths: list[int] = []
     while len(returns) < episodes:
-        got = _one_episode_each(model, envs, seed + len(returns), greedy, watch, options, heard)
+        got = _one_episode_each(model, envs, seed + len(returns), greedy, watch, options, heard, max_steps)
         returns += got[0].tolist()
         lengths += got[1].tolist()
     return np.array(returns[:episodes]), np.array(lengths[:episodes])
+
+
+def cut_short(lengths: np.ndarray, max_steps: int) -> str:
+    """Return in words how many episodes reached the limit of steps, nothing where none did."""
+    count = int((lengths >= max_steps).sum())
+    return (
+        f"{count} of {len(lengths)} episodes reached {max_steps:,} steps (train.eval_max_steps) and count as they stood"
+        if count
+        else ""
+    )
 
 
 def _one_episode_each(
@@ -123,6 +136,7 @@ def _one_episode_each(
     watch: Watch | None,
     options: dict[str, Any] | None,
     heard: Heard | None,
+    max_steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     batch, news = envs.num_envs, News(heard)
     total, length, running = np.zeros(batch), np.zeros(batch, dtype=np.int64), np.ones(batch, dtype=bool)
@@ -138,7 +152,7 @@ def _one_episode_each(
             watch(obs, state, action, reward, began, starts)
         total += np.where(running, reward, 0.0)
         length += running
-        running &= ~starts
+        running &= ~starts & (length < max_steps)
         obs = following
         news.step(running)
     return total, length

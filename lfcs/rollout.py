@@ -20,6 +20,7 @@ from lfcs.errors import UserError
 from lfcs.nested import mapped, named
 from lfcs.network import NetState
 from lfcs.policy import Acted, Policy
+from lfcs.spaces import LARGEST_REWARD
 from lfcs.trajectory import Trajectory
 
 METRICS = "rollout/ep_rew_mean", "rollout/ep_len_mean"
@@ -44,6 +45,17 @@ def check_finite(values: np.ndarray, what: str, env_step: int) -> None:
     if not np.isfinite(values).all():
         bad = int(np.argmax(~np.isfinite(values).reshape(len(values), -1).all(axis=1)))
         raise UserError(f"environment {bad} returned a non-finite {what} at environment step {env_step}")
+
+
+def check_reward(values: np.ndarray, env_step: int) -> None:
+    """Raise UserError as :func:`check_finite`, and where a reward is too large to be learned from."""
+    check_finite(values, "reward", env_step)
+    if (np.abs(values) > LARGEST_REWARD).any():
+        bad = int(np.argmax(np.abs(values)))
+        raise UserError(
+            f"environment {bad} returned a reward of {values[bad]:g} at environment step {env_step}: "
+            f"at most {LARGEST_REWARD:g}, scale rewards down"
+        )
 
 
 def steps_told(envs: gymnasium.vector.VectorEnv, steps: int, frozen: bool) -> dict[str, Any] | None:
@@ -101,7 +113,7 @@ class Rollout:
         check_finite(following, "observation", self.env_steps)
         if following is not self.obs:
             check_finite(self.obs, "observation", self.env_steps)
-        check_finite(reward, "reward", self.env_steps)
+        check_reward(reward, self.env_steps)
         self.episode_return += reward
         self.episode_length += 1
         return reward, terminated, truncated, following

@@ -27,8 +27,9 @@ from lfcs.configure import build_config, find_agent, flattened
 from lfcs.directory import NOTES, read_settings, read_summary
 from lfcs.engines import Fixed, FixedEngine, make_engine
 from lfcs.envs.making import make_sync
-from lfcs.errors import Interrupted, UserError
-from lfcs.evaluation import MAX_BATCH, Heard
+from lfcs.errors import EnvironmentFailed, Interrupted, UserError
+from lfcs.evaluation import MAX_BATCH, Heard, cut_short
+from lfcs.faults import kept, told
 from lfcs.heads import named_head
 from lfcs.monitor import Monitor, read_metrics
 from lfcs.names import name_of
@@ -58,16 +59,18 @@ def make_trainer(
     ``start`` may change the weights that it begins with. Raises UserError on bad settings.
     """
     device = config.device if config.train.env_kind == "device" or envs.encodes_tensors(config.encoder) else "cpu"
-    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder), config.env_kwargs
-    return Trainer(
-        config,
-        make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given),
-        make_encoder=lambda space: envs.make_encoder(space, config.encoder),
-        make_agent=agent or find_agent(config.agent),
-        callbacks=callbacks,
-        run_dir=run_dir,
-        start=start,
-    )
+    given = config.train.env_workers, config.train.env_kind, device, envs.Previous.of(config.encoder)
+    made: dict[str, Any] = {"kwargs": config.env_kwargs, "timeout": config.train.env_timeout}
+    with kept(run_dir):
+        return Trainer(
+            config,
+            make_vec=lambda count: envs.make_vec(make_env or config.env, count, *given, **made),
+            make_encoder=lambda space: envs.make_encoder(space, config.encoder),
+            make_agent=agent or find_agent(config.agent),
+            callbacks=callbacks,
+            run_dir=run_dir,
+            start=start,
+        )
 
 
 def new_run_dir(config: Config) -> Path:
@@ -120,11 +123,12 @@ def begin(
     run_dir = run_dir or claimed
     assert run_dir is not None
     try:
-        kept = standing(config, run_dir, callbacks, progress, make_env)
-        trainer = make_trainer(config, agent, make_env, kept, run_dir, starting(config))
+        stands = standing(config, run_dir, callbacks, progress, make_env)
+        trainer = make_trainer(config, agent, make_env, stands, run_dir, starting(config))
     except BaseException:
         if claimed:
-            claimed.rmdir()
+            with suppress(OSError):  # but where it holds the traceback of an environment
+                claimed.rmdir()
         raise
     with closed_on_error(trainer):
         trainer.rollout.refresh(stream_seed(config.seed, "environments"))
@@ -145,9 +149,10 @@ def starting(config: Config) -> Callable[[Policy], None] | None:
 
 @contextmanager
 def closed_on_error(trainer: Trainer) -> Iterator[None]:
-    """Close a trainer where what is done with it fails."""
+    """Close a trainer where what is done with it fails. Raises EnvironmentFailed as :func:`lfcs.faults.kept`."""
     try:
-        yield
+        with kept(trainer.run_dir):
+            yield
     except BaseException:
         trainer.close()
         raise
@@ -199,6 +204,8 @@ def complete(trainer: Trainer) -> dict[str, Any]:
         return trainer.train()
     except Interrupted as stop:
         raise Interrupted(f"{stop}; continue with: lfcs resume {run_dir}") from None
+    except EnvironmentFailed as error:
+        raise told(error, run_dir, trainer.env_steps) from error
 
 
 def load_config(run_dir: Path, agent: type[Agent] | None = None) -> Config:
@@ -327,7 +334,9 @@ def evaluate(
     config = load_config(run_dir)
     device = set_device(config.device, config.train.threads)
     policy, steps, _ = newest_policy(run_dir, device, engine or config.engine)
-    return score(policy, config, steps, episodes, seed, tell), steps
+    with kept(run_dir):
+        with kept(run_dir):
+        return score(policy, config, steps, episodes, seed, tell), steps
 
 
 def score(
@@ -349,13 +358,16 @@ def score(
     kind = "compiled" if config.train.env_kind == "device" else config.train.env_kind  # the host plays
     previous = envs.Previous.of(config.encoder)
     batch = min(episodes, WIDE) if isinstance(policy.engine, FixedEngine) else MAX_BATCH
-    made = envs.make_vec(config.env, max(batch, 1), kind=kind, previous=previous, kwargs=config.env_kwargs)
-    with closing(made) as vec:
+    given: dict[str, Any] = {"kind": kind, "previous": previous, "kwargs": config.env_kwargs}
+    limit, found = config.train.eval_max_steps, {}
+    with closing(envs.make_vec(config.env, max(batch, 1), timeout=config.train.env_timeout, **given)) as vec:
         now = steps_told(vec, steps // config.train.num_envs, frozen=True)
-        return {
-            name: play(policy, vec, episodes, seeded, name == "greedy", options=now, heard=tell(name))[0]
-            for name in ways
-        }
+        for name in ways:
+            played = policy, vec, episodes, seeded, name == "greedy"
+            found[name], lengths = play(*played, options=now, heard=tell(name), max_steps=limit)
+            if text := cut_short(lengths, limit):
+                print(f"warning: {name}: {text}", file=sys.stderr)
+    return found
 
 
 def _finished(trainer: Trainer) -> Run:

@@ -19,6 +19,8 @@ from lfcs.errors import UserError
 
 IMAGE = 32 * 32  # numbers of more than one dimension beyond which they are an image
 
+LARGEST_REWARD = 1e18  # the square of a larger one is infinite in single precision
+
 
 class Flat(Box):
     """The numbers [d] that gymnasium's flattening makes of observations in the space ``of``.

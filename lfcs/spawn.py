@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
@@ -31,3 +34,25 @@ def main_not_run_again() -> Iterator[None]:
             yield
         finally:
             main.update(kept)
+
+
+SENT_TO_ALL = "SIGINT", "SIGTERM", "SIGHUP"  # signals that terminals and schedulers send to a parent's children too
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore what is sent to a parent and its children alike: the parent ends them when it has finished its window."""
+    for name in SENT_TO_ALL:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """End this process at once when its parent is gone, whatever it does."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="lfcs-parent", daemon=True).start()

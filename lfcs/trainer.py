@@ -24,7 +24,7 @@ from lfcs.compiled.rollout import CompiledRollout, has_loops
 from lfcs.config import Config
 from lfcs.device_rollout import DeviceRollout
 from lfcs.engines import CompiledEngine, Engine, make_engine
-from lfcs.errors import Diverged, Interrupted, UserError
+from lfcs.errors import Diverged, EnvironmentFailed, Interrupted, UserError
 from lfcs.learner import Learner, Learns
 from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
@@ -36,6 +36,7 @@ from lfcs.update import Update
 
 # every use of randomness has a stream of its own: adding one does not shift the others
 STREAMS = ("weights", "feedback", "actions", "environments", "evaluation", "final evaluation", "replay", "encoder")
+PATIENCE = 10.0  # seconds that an evaluation may go on when the run is asked to leave, so that nothing is lost
 TIMES = "time/fps", "time/seconds"
 
 
@@ -96,7 +97,7 @@ class Trainer:
         self.columns += [key for callback in self.callbacks for key in callback.metrics]
         self.since_sync = self.before = 0
         self.seconds = self.evaluation_seconds = 0.0  # of training windows, and of evaluations
-        self.interrupted = False
+        self.interrupted = self.warned = False
         self.stopped: str | None = None  # why the run ended before its last step
         # what callbacks have in a checkpoint: nothing before they have begun, then what was restored or their own
         self.begun = False
@@ -255,8 +256,19 @@ class Trainer:
         metrics = self.window()
         elapsed = time.perf_counter() - begun
         self.seconds += elapsed
+        self._warn_of_far()
         times = (self.env_steps - self.before) / elapsed, self.seconds
         return metrics | dict(zip(TIMES, times, strict=True))
+
+    def _warn_of_far(self) -> None:
+        """Say once where an observation was so far from all others that it is not followed."""
+        far = getattr(self.policy.encoder, "far", None)
+        if far is not None and not self.warned:
+            self.warned = True
+            self.warn(
+                f"environment {far[0]} gave an observation more than 100 standard deviations from those before, at "
+                f"environment step {far[1]:,}: it counts as 100 in what the encoder learns of their range"
+            )
 
     def _look(self, where: str) -> Callable[[Moment], None] | None:
         """Return what shows acted steps to the callbacks that define ``acted``, or None where there is none."""
@@ -270,8 +282,8 @@ class Trainer:
 
         return look
 
-    def _hear(self, episodes: int, greedy: bool) -> evaluation.Heard | None:
-        """Return what tells of an evaluation the callbacks that define ``evaluating``, or None where there is none."""
+    def _hear(self, episodes: int, greedy: bool) -> evaluation.Heard:
+        """Return what tells the callbacks that define ``evaluating`` of an evaluation, and leaves it when asked to."""
         hearing = [c for c in self.callbacks if type(c).evaluating is not Callback.evaluating]
         where = "greedy" if greedy else "sampled"
 
@@ -279,7 +291,18 @@ class Trainer:
             for callback in hearing:
                 callback.evaluating(self, where, done, episodes, steps)
 
-        return evaluation.Count(episodes, tell) if hearing else None
+        count, asked = evaluation.Count(episodes, tell) if hearing else None, 0.0
+
+        def heard(ended: int, steps: int) -> None:
+            nonlocal asked
+            if count is not None:
+                count(ended, steps)
+            if self.interrupted:
+                asked = asked or time.monotonic()
+                if time.monotonic() - asked > PATIENCE:
+                    raise Interrupted(f"stopped in an evaluation at step {self.env_steps}, back to the last checkpoint")
+
+        return heard
 
     def evaluate(self, stream: str, episodes: int) -> dict[str, float]:
         """Evaluate the final policy as it is, frozen, greedily and with sampled actions, on the seeds of ``stream``."""
@@ -301,7 +324,14 @@ class Trainer:
                 look(Moment(obs, self.reference.state_of(state[0]), *rest))
 
         now = rollout.steps_told(self.eval_envs, self.env_steps // self.rollout.batch, frozen=True)
-        return evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch, now, self._hear(episodes, greedy))
+        limit, heard = self.config.train.eval_max_steps, self._hear(episodes, greedy)
+        try:
+            found = evaluate(self.final, self.eval_envs, episodes, seed, greedy, watch, now, heard, limit)
+        except EnvironmentFailed as error:
+            raise EnvironmentFailed(f"in an evaluation, {error}", error.trace) from error
+        if text := evaluation.cut_short(found[1], limit):
+            self.warn(f"evaluation at step {self.env_steps:,}: {text}")
+        return found
 
     def finish(self, diverged: str | None = None) -> dict[str, Any]:
         """Evaluate for the last time and return the summary, which callbacks have seen and may have added to."""

@@ -387,3 +387,87 @@ def test_a_policy_of_before_these_settings_is_continued(tmp_path):
 def test_flat_rows_want_parts_of_the_same_size():
     with pytest.raises(ValueError, match=r"parts of \[1, 2\] rows"):
         flat_rows(Tuple([Discrete(2), Discrete(2)]), ([0, 1], [0]))
+
+
+def apart(encoder):
+    """Return how far the codes of -1 and 1 are apart, at most 1."""
+    return float(np.abs(np.subtract(*encoder.encode(np.array([[-1.0], [1.0]])))).max())
+
+
+@pytest.mark.parametrize("size", [1e12, -1e12, 1e200, 1e308])
+@pytest.mark.parametrize("before", [8, 120, 1200])
+@pytest.mark.parametrize("kind", ["population", "standardised"])
+def test_one_huge_observation_does_not_blind_for_good(kind, before, size):
+    encoder = make_encoder(Box(-np.inf, np.inf, (1,), np.float64), EncoderConfig(kind=kind))
+    rng = np.random.default_rng(0)
+    for _ in range(before // 8):
+        encoder.observe(rng.normal(size=(8, 1)))
+    first = apart(encoder)
+    assert encoder.far is None
+    encoder.observe(np.array([[0.0], [0.0], [0.0], [size], [0.0], [0.0], [0.0], [size]]))
+    assert encoder.far == (3, before)
+    for _ in range(2000):
+        encoder.observe(rng.normal(size=(8, 1)))
+    assert apart(encoder) > 0.4 * first and np.isfinite(encoder.m2).all()
+    assert encoder.far == (3, before)
+
+
+def test_a_huge_first_observation_is_finite_and_a_change_of_scale_is_followed():
+    encoder = make_encoder(Box(-np.inf, np.inf, (1,), np.float64), EncoderConfig(kind="standardised"))
+    encoder.observe(np.array([[1e300], [0.0]]))
+    assert np.isfinite(encoder.m2).all() and np.isfinite(encoder.encode(np.ones((1, 1)))).all()
+    encoder, rng = make_encoder(Box(-np.inf, np.inf, (1,), np.float64), EncoderConfig()), np.random.default_rng(0)
+    for scale, batches in ((1.0, 200), (1e6, 2000)):
+        for _ in range(batches):
+            encoder.observe(rng.normal(scale=scale, size=(8, 1)))
+    assert encoder.m2[0] / encoder.observed[0] == pytest.approx(1e12, rel=0.2)
+
+
+def test_what_is_not_far_is_followed_as_ever_bit_for_bit():
+    rng = np.random.default_rng(1)
+    encoder = make_encoder(Box(-np.inf, np.inf, (3,), np.float64), EncoderConfig(kind="standardised"))
+    count, mean, m2 = 0.0, np.zeros(3), np.zeros(3)
+    for n in range(400):
+        batch = rng.normal(size=(8, 3)) * [1.0, 1e-3, 50.0] + [0.0, 5.0, -2e3]
+        batch[:, 1] = 5.0 if n < 100 else batch[:, 1]  # a number that is constant at first
+        encoder.observe(batch)
+        own = np.array([sum(batch[:, i]) / 8.0 for i in range(3)])
+        square = np.array([sum((batch[:, i] - own[i]) ** 2) for i in range(3)])
+        delta, total = own - mean, count + 8
+        m2 += square + delta * delta * count * 8.0 / total
+        mean += delta * 8.0 / total
+        count = total
+    assert np.array_equal(encoder.mean, mean) and np.array_equal(encoder.m2, m2) and encoder.far is None
+
+
+class Leaps(gymnasium.Env):
+    """Numbers of normal size, but for one in the 310th step of the first one made."""
+
+    observation_space, action_space = Box(-np.inf, np.inf, (2,), np.float64), gymnasium.spaces.Discrete(2)
+    made = 0
+
+    def __init__(self):
+        self.number, self.time = Leaps.made, 0
+        Leaps.made += 1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.normal(size=2), {}
+
+    def step(self, action):
+        self.time += 1
+        obs = self.np_random.normal(size=2)
+        return obs * 1e15 if self.number == 0 and self.time == 310 else obs, 1.0, False, self.time % 50 == 0, {}
+
+
+def test_a_leap_is_said_once_with_environment_and_step(tmp_path):
+    said = []
+
+    class Hears(lfcs.Callback):
+        def warning(self, trainer, message):
+            said.append(message)
+
+    settings = {"network.neurons": 8, "train.num_envs": 4, "train.final_episodes": 2, "train.watch": "none"}
+    lfcs.train(Leaps, steps=2048, settings=settings, run_dir=tmp_path, callbacks=[Hears()])
+    assert len(said) == 1 and said[0].startswith("environment 0 gave an observation more than 100 standard deviations")
+    assert "at environment step 1,240:" in said[0]

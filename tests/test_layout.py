@@ -50,6 +50,11 @@ FLOORS = [
         "lfcs.playing",
         "lfcs.watching",
         "lfcs.directory",
+<<<<<<< HEAD
+=======
+        "lfcs.faults",
+        "lfcs.hardware",
+>>>>>>> help-b
         "lfcs.watch",
     },
     {"lfcs.hardware"},

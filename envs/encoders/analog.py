@@ -94,6 +94,7 @@ class Identity:
         self.config, self.size = config, int(np.prod(space.shape))
         d = self.size if self.follows else 0
         self.observed, self.mean, self.m2 = np.zeros(1), np.zeros(d), np.zeros(d)
+        self.far: tuple[int, int] | None = None  # environment and step of the first number that moments did not believe
         self.binary, self.active = binary_of(space)
         self.drive = float(self.size - self.binary.sum() + self.active)
         self.span = float(np.min(space.low)), float(np.max(space.high))  # of all inputs; infinite where it is not known
@@ -106,7 +107,9 @@ class Identity:
     def observe(self, obs: np.ndarray) -> None:
         """Update the running moments, where there are any, with a batch of observations [B, ...]."""
         if self.follows:
-            follow_moments(_rows(obs), self.observed, self.mean, self.m2)
+            before = int(self.observed[0])
+            far = follow_moments(_rows(obs), self.observed, self.mean, self.m2)
+            self.far = (far, before) if far >= 0 and self.far is None else self.far
 
     def encode(self, obs: np.ndarray) -> np.ndarray:
         """Return [B, size]."""

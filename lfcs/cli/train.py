@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lfcs.cli.parsing import Command, Settings, kwargs_of, pair
-from lfcs.errors import UserError
+from lfcs.errors import EnvironmentFailed, UserError
 
 if TYPE_CHECKING:
     from lfcs.config import Config
@@ -30,11 +30,13 @@ def add(command: Command) -> None:
     evaluated.add_argument("run", type=Path)
     evaluated.add_argument("--episodes", type=int, default=100)
     evaluated.add_argument("--seed", type=int, default=1)
+    evaluated.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
     evaluated.add_argument(
         "--engine", help="fused, tensor, snntorch, or fixed, of a quantised run (default: the run's)"
     )
     resumed = command("resume", resume, "continue a run from its newest checkpoint, or go on with a finished one")
     resumed.add_argument("run", type=Path)
+    resumed.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
     resumed.add_argument(
         "--steps",
         type=int,
@@ -58,6 +60,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--env-workers", help="processes that step environments: auto (default), 0 or a number")
+    parser.add_argument(
+        "--env-timeout",
+        help="seconds that a call of an environment may last before the run ends (default 60; 0: for ever)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
     parser.add_argument("--threads", help="threads of tensor operations (default 1)")
     parser.add_argument("--from-nir", metavar="FILE", help="start from the weights of a NIR file, with its network")
     parser.add_argument("--no-tuned", action="store_true", help="default settings, though there is an experiment")
@@ -82,7 +89,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train one run, or one for each of several seeds."""
     with uncollected():
-        from lfcs import notes, run
+        from lfcs import run  # noqa: F401
 
     if args.seeds is not None:
         _train_seeds(args)
@@ -90,6 +97,13 @@ def train(args: argparse.Namespace) -> None:
     if args.jobs is not None:
         raise UserError("--jobs is for several --seeds")
     config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
+    with debugged(args.debug):
+        _train_one(args, config)
+
+
+def _train_one(args: argparse.Namespace, config: Config) -> None:
+    from lfcs import notes, run
+
     trainer = run.begin(config, args.run_dir)
     for name, text in notes.choices(trainer).items():
         print(f"{config.env if name == 'environments' else name}: {text}")
@@ -104,6 +118,8 @@ def _train_seeds(args: argparse.Namespace) -> None:
 
     if args.seed is not None:
         raise UserError("--seed and --seeds cannot be given together")
+    if args.debug:
+        raise UserError("--debug is for one run: with --seeds, tracebacks are in the directories of the runs")
     seeds = values.seeds("--seeds", args.seeds)
     # the runs share the cores already; results do not depend on workers
     args.watch = args.watch or "scalars"
@@ -124,6 +140,7 @@ def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
     args.experiment = None if args.no_tuned else found
     overrides: dict[str, Any] = {"train.env_workers": workers}
     overrides |= {"train.threads": args.threads} if args.threads else {}
+    overrides |= {"train.env_timeout": args.env_timeout} if args.env_timeout else {}
     overrides |= {"train.watch": args.watch} if args.watch else {}
     overrides |= {"train.from_nir": args.from_nir} if args.from_nir else {}
     overrides |= dict(pair(text) for text in args.set)
@@ -167,6 +184,17 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
 
 
 @contextmanager
+def debugged(shown: bool) -> Iterator[None]:
+    """Show the traceback of an environment that fails, where that is wanted."""
+    try:
+        yield
+    except EnvironmentFailed as error:
+        if shown and error.trace:
+            print(error.trace, file=sys.stderr)
+        raise
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     """Import without looking for garbage, which there is none of, and never look at what was imported again."""
     gc.disable()
@@ -200,7 +228,8 @@ def evaluate(args: argparse.Namespace) -> None:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
     shown = Episodes(args.episodes)
     try:
-        results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear, args.engine)
+        with debugged(args.debug):
+            results, env_steps = run.evaluate(args.run, args.episodes, args.seed, shown.hear, args.engine)
     finally:
         shown.close()
     for name, returns in results.items():
@@ -222,6 +251,13 @@ def resume(args: argparse.Namespace) -> None:
         print(f"{args.run} is already finished; --steps goes on beyond its {config.steps:,}")
         report(run.read_summary(args.run), args.run)
         return
+    with debugged(args.debug):
+        _go_on(args, config)
+
+
+def _go_on(args: argparse.Namespace, config: Config) -> None:
+    from lfcs import run
+
     trainer = run.proceed(args.run, steps=args.steps)
     total = trainer.config.steps
     print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {total:,}")

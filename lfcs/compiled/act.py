@@ -19,6 +19,10 @@ from lfcs.pointers import borrowed
 from lfcs.policy import encode_at
 
 Array = np.ndarray
+FAR = 100.0  # standard deviations: ordinary tasks stay below
+MANY = 1000.0  # observations that make a standard deviation worth that
+ABSURD = 1e9  # standard deviations of fewer: at first they may be those of a start's noise
+LARGEST = 1e100  # its square is finite
 
 
 class Senses(NamedTuple):
@@ -87,24 +91,53 @@ class Lived(NamedTuple):
     final_at: Array  # [T] which of them belongs to a step, -1 for none
 
 
+@inner
+def deviation_of(count, m2):
+    """Return the standard deviation of a number, 1 where there is none."""
+    deviation = math.sqrt(m2 / count)
+    return deviation if deviation > 1e-8 else 1.0
+
+
+@inner
+def near(x, middle, deviation, far):
+    """Return a number as it counts in moments; see follow_moments. ``deviation`` is 0 where there are none yet."""
+    if deviation == 0.0:
+        return min(max(x, -LARGEST), LARGEST)
+    if abs(x - middle) <= far * deviation:
+        return x
+    return middle + FAR * deviation if x > middle else middle - FAR * deviation
+
+
 @compiled
 def follow_moments(batch, count, mean, m2):
     """Include a batch [B, d] in running moments: count [1], mean and m2 = Σ (x - mean)² [d].
 
+    A number further than FAR standard deviations from the mean of MANY observations or more counts as FAR of them, so
+    that none is the end of what was learned; of fewer, one further than ABSURD. Returns the first row with such a
+    number, -1 where there is none. The very first batch is taken as it is, up to LARGEST.
+
     Source: Chan, Golub & LeVeque (1979), the parallel update.
     """
-    more, total = float(len(batch)), count[0] + len(batch)
+    more, total, first = float(len(batch)), count[0] + len(batch), -1
+    far = FAR if count[0] >= MANY else ABSURD
     for i in range(len(mean)):
+        middle, deviation = mean[i], 0.0
+        if count[0] > 0.0:
+            deviation = deviation_of(count[0], m2[i])
         own, square = 0.0, 0.0
         for b in range(len(batch)):
-            own += batch[b, i]
+            x = near(batch[b, i], middle, deviation, far)
+            if x != batch[b, i] and (first < 0 or b < first):
+                first = b
+            own += x
         own /= more
         for b in range(len(batch)):
-            square += (batch[b, i] - own) ** 2
+            square += (near(batch[b, i], middle, deviation, far) - own) ** 2
         delta = own - mean[i]
         m2[i] += square + delta * delta * count[0] * more / total
         mean[i] += delta * more / total
     count[0] = total
+    return first
 
 
 @inner
@@ -112,8 +145,7 @@ def deviations(count, m2):
     """Return standard deviations [d], 1 where there is none."""
     std = np.empty(len(m2))
     for i in range(len(m2)):
-        deviation = math.sqrt(m2[i] / max(count[0], 1.0))
-        std[i] = deviation if deviation > 1e-8 else 1.0
+        std[i] = deviation_of(max(count[0], 1.0), m2[i])
     return std
 
 

@@ -19,7 +19,7 @@ from lfcs.compiled import act
 from lfcs.compiled.rollout import has_loops, is_compiled, memory_for, mind_of, senses_of
 from lfcs.compiled.tasks import Tasks
 from lfcs.engines import CompiledEngine
-from lfcs.evaluation import Heard, News, Watch
+from lfcs.evaluation import MAX_STEPS, Heard, News, Watch
 from lfcs.policy import Policy
 from lfcs.rollout import check_finite
 from lfcs.spawn import cores
@@ -40,6 +40,7 @@ def evaluate(
     watch: Watch | None = None,
     options: dict[str, Any] | None = None,
     heard: Heard | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> Outcome:
     """Return the returns and lengths [episodes] of a policy; see :func:`lfcs.evaluation.evaluate`.
 
@@ -47,13 +48,14 @@ def evaluate(
     """
     if not (isinstance(policy.engine, CompiledEngine) and has_loops(policy.head)):
         flat = dataclasses.replace(policy.seeded(seed), observation_space=envs.single_observation_space)
-        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch, options, heard)
+        return evaluation.evaluate(flat, envs, episodes, seed, greedy, watch, options, heard, max_steps)
     senses, batch = senses_of(policy.encoder, False), envs.num_envs
     if watch is None and options is None and senses is not None and is_compiled(envs):
-        found = on_every_core(policy, senses, envs, episodes, seed, greedy, heard)
+        found = on_every_core(policy, senses, envs, episodes, seed, greedy, heard, max_steps)
     else:
+        rest = watch, options, heard, max_steps
         found = [
-            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), watch, options, heard)
+            by_steps(policy, envs, seed + done, Noise(policy, seed + done, batch, greedy), *rest)
             for done in range(0, episodes, batch)
         ]
     returns, lengths = (np.concatenate(part)[:episodes] for part in zip(*found, strict=True))
@@ -61,7 +63,14 @@ def evaluate(
 
 
 def on_every_core(
-    policy: Policy, senses: Any, envs: Any, episodes: int, seed: int, greedy: bool, heard: Heard | None
+    policy: Policy,
+    senses: Any,
+    envs: Any,
+    episodes: int,
+    seed: int,
+    greedy: bool,
+    heard: Heard | None,
+    max_steps: int = MAX_STEPS,
 ) -> list[Outcome]:
     """Return what the episodes in compiled environments gave, divided over the cores that this process may use.
 
@@ -72,7 +81,7 @@ def on_every_core(
 
     def play(first: int, last: int) -> Outcome:
         noise = Noise(policy, seed + first, last - first, greedy)
-        return side_by_side(policy, senses, envs.like(last - first), seed + first, noise, heard)
+        return side_by_side(policy, senses, envs.like(last - first), seed + first, noise, heard, max_steps)
 
     with ThreadPoolExecutor(min(parts, cores()), "lfcs-evaluation") as pool:
         return list(pool.map(play, bounds[:-1], bounds[1:]))
@@ -95,7 +104,13 @@ class Noise:
 
 
 def side_by_side(
-    policy: Policy, senses: Any, envs: Any, seed: int, noise: Noise, heard: Heard | None = None
+    policy: Policy,
+    senses: Any,
+    envs: Any,
+    seed: int,
+    noise: Noise,
+    heard: Heard | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> Outcome:
     """Return returns and lengths of an episode in each of some compiled environments, of which none is kept."""
     batch, outward = envs.num_envs, policy.head.numbers().outward
@@ -103,13 +118,16 @@ def side_by_side(
     envs.reset(seed=seed)
     envs.ready(BLOCK)
     tasks: Tasks = envs.tasks()
-    total, length, which = np.zeros(batch), np.zeros(batch, np.int64), np.arange(batch)
+    total, length, which, taken = np.zeros(batch), np.zeros(batch, np.int64), np.arange(batch), 0
     while len(which):
         alive, more, steps = np.ones(len(which), bool), np.zeros(len(which)), np.zeros(len(which), np.int64)
         tasks.used[:] = 0  # what follows an end is not counted: any start will do
-        act.play(outward, senses, mind, memory, tasks, noise.block(which), alive, more, steps)
+        uniform = noise.block(which)[: max_steps - taken]
+        act.play(outward, senses, mind, memory, tasks, uniform, alive, more, steps)
         total[which] += more
         length[which] += steps
+        taken += len(uniform)
+        alive &= taken < max_steps
         if heard is not None:
             heard(int((~alive).sum()), int(steps.sum()))
         if not alive.all():
@@ -125,6 +143,7 @@ def by_steps(
     watch: Watch | None,
     options: dict[str, Any] | None,
     heard: Heard | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> Outcome:
     """Return returns and lengths of an episode in each environment, showing every step to ``watch``."""
     batch, head, every = envs.num_envs, policy.head, np.arange(envs.num_envs)
@@ -150,7 +169,7 @@ def by_steps(
             watch(obs, state, given, reward, began, starts)
         total += np.where(running, reward, 0.0)
         length += running
-        running &= ~starts
+        running &= ~starts & (length < max_steps)
         obs, t = following, t + 1
         news.step(running)
     return total, length
