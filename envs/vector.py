@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import pickle
-import signal
 import time
 import traceback
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from lfcs.envs.vectorised import make_vectorised
 from lfcs.errors import UserError
 from lfcs.nested import mapped
 from lfcs.spaces import given_space
-from lfcs.spawn import cores, main_not_run_again
+from lfcs.spawn import cores, main_not_run_again, serve_parent
 
 KINDS = "auto", "compiled", "vector", "plain", "device"
 WORTH_WORKERS = 1e-3  # seconds a step of all environments must take before processes pay for their round trip
@@ -286,7 +285,7 @@ def _views(memory: dict[str, Any], rows: slice) -> dict[str, np.ndarray]:
 
 def _serve(pipe: Connection, portable: bytes, memory: dict[str, Any], rows: slice) -> None:
     """Run a slice of the environments until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it finishes its window first
+    serve_parent()  # signals are the parent's to handle: it finishes its window first
     try:
         shared = _views(memory, rows)
         env, previous, kwargs = _unpacked(portable)

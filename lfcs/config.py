@@ -217,6 +217,9 @@ class TrainConfig:
     )
 
 
+MAX_SEED = 10**18 - 1  # what --seeds takes too
+
+
 @dataclass(frozen=True)
 class Config:
     """One run, complete: with the same versions on the same machine it gives the same result."""
@@ -243,8 +246,8 @@ class Config:
                 raise UserError(f"{name} wants a whole number, got {getattr(self, name)!r}")
         if self.steps < 1:
             raise UserError(f"steps must be at least 1, got {self.steps}")
-        if self.seed < 0:
-            raise UserError(f"seed must be at least 0, got {self.seed}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UserError(f"seed must be at least 0 and have at most 18 digits, got {str(self.seed)[:40]}")
         object.__setattr__(self, "env_kwargs", plain_kwargs(self.env_kwargs))
         rule = self.rule
         if rule.tau_f > rule.window:

@@ -160,7 +160,7 @@ def test_a_trial_that_is_cut_goes_on_and_ends_as_if_it_had_not_been(tmp_path, st
 
         def made(self, trainer):
             self.made_so_far += 1
-            self.trainer = trainer
+            super().made(trainer)
             if self.made_so_far == 2:
                 self.ask()
 
