@@ -80,7 +80,8 @@ def check_room(run_dirs: Sequence[Path]) -> None:
             raise UserError(f"{folder} cannot be written: choose another directory")
     longest = max(run_dirs, key=lambda path: len(os.fsencode(path)))
     try:
-        (longest / "checkpoints" / f".step_{0:012d}.npz.{0:08x}.tmp").exists()
+        with suppress(FileNotFoundError):
+            os.stat(longest / "checkpoints" / f".step_{0:012d}.npz.{0:08x}.tmp")
     except OSError as error:
         raise UserError(f"{longest} cannot be the directory of a run: {error.strerror}") from None
 
