@@ -33,6 +33,8 @@ FORMS = {
 def go(run_dir, form, steps=600):
     """Begin a run, or go on with it; with workers on environments that are not compiled."""
     run_dir = Path(run_dir)
+    if (run_dir / "summary.json").exists():
+        return
     if (run_dir / "config.json").exists():
         trainer = run.proceed(run_dir, progress=False)
     else:
