@@ -29,7 +29,7 @@ from lfcs.envs.making import NO_KWARGS, NOTHING, Env, PlainVectorEnv, load, make
 from lfcs.envs.previous import Previous
 from lfcs.errors import EnvironmentFailed, UserError
 from lfcs.nested import mapped
-from lfcs.spawn import end_with_parent, leave_signals_to_parent, main_not_run_again
+from lfcs.spawn import main_not_run_again, serve_parent
 
 STARTING = 60.0  # seconds that a worker may take to import what it needs, whatever environments may take
 PATIENCE = 5.0  # seconds that workers have to end when they are told to
@@ -337,8 +337,7 @@ class Served:
 
 def serve(pipe: Connection, portable: bytes, sets: list[tuple[Memory, slice | None]], places: Any, k: int) -> None:
     """Run a worker's slices of the environments until the pipe closes."""
-    leave_signals_to_parent()
-    end_with_parent()
+    serve_parent()  # signals are the parent's to handle: it finishes its window first
     place = np.frombuffer(places, np.int64).reshape(-1, WIDTH)[k]
     place[SERIAL] = 1
     served = [rows and Served(portable, memory, rows, place) for memory, rows in sets]

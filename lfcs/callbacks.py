@@ -6,6 +6,7 @@ callbacks; of every acted step only if it defines :meth:`Callback.acted`. Its st
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +48,9 @@ class Running(Protocol):
     def warn(self, message: str) -> None:
         """Say something to the user at once."""
 
+    def tell(self, event: str, *given: Any) -> None:
+        """Call a method of every callback."""
+
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the run."""
 
@@ -75,6 +79,9 @@ class Callback:
 
     def window(self, trainer: Running, metrics: dict[str, float]) -> None:
         """After every window of acting and learning, with all its metrics; keys of its own may be added."""
+
+    def saving(self, trainer: Running) -> None:
+        """Before a checkpoint is written: what was told of until now has to last, as it is not told of again."""
 
     def warning(self, trainer: Running, message: str) -> None:
         """When something is to be said to the user at once."""
@@ -134,7 +141,16 @@ class Checkpoints(Callback):
 
     def save(self, trainer: Running) -> None:
         """Write a checkpoint of now and forget the oldest."""
+        trainer.tell("saving")
         checkpoint.save(self.folder / f"step_{trainer.env_steps:012d}.npz", trainer.state_dict())
         past, later = checkpoint.around(self.folder, trainer.env_steps)
         for old in (*past[:-KEEP], *later):  # a later one was not intact: the run went on from the one before
             old.unlink()
+
+    def remove(self) -> None:
+        """Take all away, and their directory where it holds nothing else."""
+        checkpoint.sweep(self.folder)
+        for path in self.folder.glob("step_*.npz"):
+            path.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()

@@ -154,6 +154,12 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed has left of files half written; nobody else may be writing there."""
+    for path in [*folder.glob(".*.tmp"), *folder.glob("checkpoints/.*.tmp")]:
+        path.unlink()
+
+
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write plain values as JSON, numbers of NumPy among them: either whole or not at all."""
     text = json.dumps(data, indent=2, default=lambda value: value.item())

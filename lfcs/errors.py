@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from lfcs import stopping
+
 
 class UserError(Exception):
     """Something the user can mend: its message is one line that says what is wrong and what to do."""
@@ -53,16 +55,21 @@ def brief(value: Any) -> str:
 
 
 def guarded(call: Callable[..., Any], *args: Any) -> int:
-    """Call and return an exit status; what the user can mend becomes one line on standard error."""
+    """Call and return an exit status; what the user can mend becomes one line on standard error.
+
+    A signal that ends it is Ctrl-C, SIGTERM or SIGHUP; the status is 128 and its number.
+    """
+    stopping.forget()
     try:
-        call(*args)
+        with stopping.handled(stopping.interrupt, default_only=True):
+            call(*args)
     except Interrupted as stop:
         print(f"lfcs: {stop}", file=sys.stderr)
-        return 130
+        return stopping.status()
     except (UserError, OSError) as error:
         print(f"lfcs: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lfcs: interrupted", file=sys.stderr)
-        return 130
+        return stopping.status()
     return 0

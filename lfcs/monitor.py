@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 import os
 import re
+import sys
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +32,31 @@ class Monitor(Callback):
 
     def begin(self, trainer: Running) -> None:
         """Keep the header and the rows up to now, atomically."""
-        self.columns, start, rows = trainer.columns, trainer.env_steps, []
-        if start:
-            with open(self.path, newline="") as file:
-                header, *found = list(csv.reader(file)) or [[]]
-            if header != ["step", *self.columns]:
+        self.columns, start = trainer.columns, trainer.env_steps
+        header: list[str] = ["step", *self.columns]
+        rows: list[list[str]] = []
+        if start and self.path.exists():
+            found, rows = rows_until(self.path, start)
+            if found != header:
                 raise UserError(f"{self.path} is damaged, or has other columns than this run")
-            complete = [row for row in found if len(row) == len(header) and row[0].isdecimal()]
-            rows = [row for row in complete if int(row[0]) <= start]
-        temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows([["step", *self.columns], *rows])
-        os.replace(temporary, self.path)
+        text = StringIO(newline="")
+        csv.writer(text).writerows([header, *rows])
+        with checkpoint.whole(self.path) as file:
+            file.write(text.getvalue().encode())
+        whole = trainer.config.rule.window * trainer.config.train.num_envs
+        if gaps := missing([int(row[0]) for row in rows], start, whole):
+            print(
+                f"warning: {self.path} has no rows of steps {gaps}: they were lost; the run goes on",
+                file=sys.stderr,
+            )
         self.shown.begin(trainer)
+
+    def saving(self, trainer: Running) -> None:
+        """Bring every row to the disk: the run goes on after them."""
+        if self.path.exists():  # not before the begin
+            with open(self.path, "rb+") as file:
+                os.fsync(file.fileno())
+        self.shown.saving(trainer)
 
     def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
         """See :class:`Callback`."""
@@ -68,6 +82,40 @@ class Monitor(Callback):
         self.shown.close()
 
 
+def rows_until(path: Path, last: int) -> tuple[list[str], list[list[str]]]:
+    """Return the header of a ``metrics.csv`` and its whole rows up to step ``last``, each step once.
+
+    What a process that was killed, or a disk, has left of a row is no row: a line without its end, with too few or too
+    many fields, or with something else than numbers in them.
+    """
+    text = path.read_bytes().decode("utf-8", "replace")
+    first, *lines = [line.removesuffix("\r") for line in text.split("\n")[:-1]] or [""]
+    header = next(csv.reader([first.replace("\0", "")]), [])
+    rows: list[list[str]] = []
+    step = 0
+    for row in (line.split(",") for line in lines):
+        if len(row) == len(header) and step < _step_of(row) <= last:
+            step = _step_of(row)
+            rows.append(row)
+    return header, rows
+
+
+def _step_of(row: list[str]) -> int:
+    """Return the step of a row that holds numbers and empty fields alone, -1 where it holds something else."""
+    try:
+        return int(row[0]) if [float(field or 0) for field in row] else -1
+    except ValueError:
+        return -1
+
+
+def missing(steps: list[int], last: int, whole: int) -> str:
+    """Return between which steps up to ``last`` there are no rows, as text; a window has at most ``whole`` steps."""
+    told = [0, *steps]
+    gaps = [(a, b) for a, b in pairwise(told) if b - a > whole]
+    gaps += [(told[-1], last + 1)] if told[-1] < last else []
+    return ", ".join(f"{a + 1:,} to {b - 1:,}" for a, b in gaps)
+
+
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """Return the rows of ``metrics.csv``: ``step`` as int, every other key as float, NaN where empty.
 
@@ -85,7 +133,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         if header[0] != "step" or len(set(header)) < len(header):
             raise ValueError("its first line is no header")
         rows = [_row(header, cells) for cells in found]
-        if any(row["step"] <= before["step"] for before, row in itertools.pairwise(rows)):
+        if any(row["step"] <= before["step"] for before, row in pairwise(rows)):
             raise ValueError("its steps do not rise")
     except (ValueError, IndexError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:80]}") from None

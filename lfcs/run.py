@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from lfcs import checkpoint, envs, experiments
+from lfcs import checkpoint, envs, experiments, lock, stopping
 from lfcs.agent import Agent
 from lfcs.callbacks import Callback, Checkpoints, Summary
 from lfcs.compiled.evaluation import evaluate as play
@@ -112,29 +112,39 @@ def begin(
     make_env: MakeEnv | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
+    held: lock.Lock | None = None,
 ) -> Trainer:
     """Return the trainer of a new run, its directory made, its first checkpoint and its settings written.
 
-    ``run_dir`` is by default a new one below ``runs/``. Raises UserError if the directory already holds a run.
+    ``run_dir`` is by default a new one below ``runs/``; ``held`` is its lock where the caller has it already. What
+    cannot begin, or is interrupted, leaves nothing. Raises UserError if the directory already holds a run, or another
+    process trains in it.
     """
-    if run_dir and (run_dir / "config.json").exists():  # before anything slow
-        raise UserError(f"{run_dir} already holds a run: resume it or choose another directory")
-    claimed = None if run_dir else new_run_dir(config)
-    run_dir = run_dir or claimed
-    assert run_dir is not None
-    try:
+    claimed = run_dir is None
+    run_dir = run_dir or new_run_dir(config)
+    held = held or lock.hold(run_dir)
+    with stopping.undone(lambda: _unmake(run_dir, held, claimed)):
+        if (run_dir / "config.json").exists():  # before anything slow
+            raise UserError(f"{run_dir} already holds a run: resume it or choose another directory")
         stands = standing(config, run_dir, callbacks, progress, make_env)
         trainer = make_trainer(config, agent, make_env, stands, run_dir, starting(config))
-    except BaseException:
-        if claimed:
-            with suppress(OSError):  # but where it holds the traceback of an environment
-                claimed.rmdir()
-        raise
-    with closed_on_error(trainer):
-        trainer.rollout.refresh(stream_seed(config.seed, "environments"))
-        Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
-        checkpoint.write_sealed(run_dir / "config.json", config.to_dict() | notes_of(trainer))
+        trainer.lock = held
+        with closed_on_error(trainer):
+            trainer.rollout.refresh(stream_seed(config.seed, "environments"))
+            Checkpoints(run_dir).save(trainer)  # before the settings, so that what has settings can be resumed
+            checkpoint.write_sealed(run_dir / "config.json", config.to_dict() | notes_of(trainer))
     return trainer
+
+
+def _unmake(run_dir: Path, held: lock.Lock, claimed: bool) -> None:
+    """Take away what a run has left that has not begun, and its directory where it was made for it."""
+    if not (run_dir / "config.json").exists():
+        checkpoint.sweep(run_dir)
+        Checkpoints(run_dir).remove()
+    held.release()
+    if claimed:
+        with suppress(OSError):  # it holds something of others, or the traceback of an environment
+            run_dir.rmdir()
 
 
 def starting(config: Config) -> Callable[[Policy], None] | None:
@@ -165,18 +175,38 @@ def proceed(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
     steps: int | None = None,
+    held: lock.Lock | None = None,
 ) -> Trainer:
     """Return the trainer of a run, restored from its newest checkpoint, to go on to ``steps`` where they are given.
 
-    Raises UserError if there is no checkpoint, or where the run has taken so many steps already.
+    ``held`` is the directory's lock where the caller has it already. Raises UserError if there is no checkpoint, where
+    the run has taken so many steps already, or where another process goes on with it.
     """
+    load_config(run_dir, agent)  # what is no run is not locked
+    held = held or lock.hold(run_dir)
+    with stopping.undone(held.release):
+        return _restored(run_dir, agent, make_env, callbacks, progress, steps, held)
+
+
+def _restored(
+    run_dir: Path,
+    agent: type[Agent] | None,
+    make_env: MakeEnv | None,
+    callbacks: Sequence[Callback],
+    progress: bool,
+    steps: int | None,
+    held: lock.Lock,
+) -> Trainer:
+    """See :func:`proceed`; nobody else writes there now."""
     config = load_config(run_dir, agent)
+    checkpoint.sweep(run_dir)
     if steps is not None:
         taken = checkpoint.steps_of(checkpoint.latest(run_dir / "checkpoints"))
         if steps <= taken:
             raise UserError(f"{run_dir} has taken {taken:,} steps: going on wants more of them, got {steps:,}")
         config = dataclasses.replace(config, steps=steps)
     trainer = make_trainer(config, agent, make_env, standing(config, run_dir, callbacks, progress, make_env), run_dir)
+    trainer.lock = held
     with closed_on_error(trainer):
         trainer.load_state_dict(checkpoint.newest(run_dir / "checkpoints", trainer.device).state)
         if steps is not None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
+from multiprocessing.connection import wait
+from threading import RLock, Thread
 from typing import Any
 
+from lfcs import stopping
+
 LOCK = RLock()
+GRACE = 30.0  # seconds that what is at work has to end its window when the parent is gone
 
 
 def cores() -> int:
@@ -24,9 +27,10 @@ def cores() -> int:
 def main_not_run_again() -> Iterator[None]:
     """Keep processes that are spawned within from importing the user's script, with or without a main guard.
 
-    What they run must be importable, or be sent to them whole.
+    What they run must be importable, or be sent to them whole. Signals are the parent's to handle: these processes are
+    born deaf, and stay so with :func:`serve_parent`.
     """
-    with LOCK:  # one thread at a time: the module is everybody's
+    with LOCK, stopping.held_back():  # one thread at a time: the module is everybody's
         main: dict[str, Any] = sys.modules["__main__"].__dict__
         kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
         main["__spec__"] = None
@@ -36,23 +40,22 @@ def main_not_run_again() -> Iterator[None]:
             main.update(kept)
 
 
-SENT_TO_ALL = "SIGINT", "SIGTERM", "SIGHUP"  # signals that terminals and schedulers send to a parent's children too
+def serve_parent(busy: Callable[[], bool] = lambda: False) -> None:
+    """In a process that was started by another: leave signals to it, and end when it is gone, however it went.
 
-
-def leave_signals_to_parent() -> None:
-    """Ignore what is sent to a parent and its children alike: the parent ends them when it has finished its window."""
-    for name in SENT_TO_ALL:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
-def end_with_parent() -> None:
-    """End this process at once when its parent is gone, whatever it does."""
+    What is ``busy`` then has ``GRACE`` seconds to come to its end, such as that of a window with its checkpoint. In a
+    process that nobody has started nothing happens.
+    """
     parent = multiprocessing.parent_process()
-    assert parent is not None
+    if parent is None:
+        return
+    stopping.ignore()
 
-    def wait() -> None:
-        parent.join()
+    def watch() -> None:
+        wait([parent.sentinel])
+        end = time.monotonic() + GRACE
+        while busy() and time.monotonic() < end:
+            time.sleep(0.02)
         os._exit(1)
 
-    threading.Thread(target=wait, name="lfcs-parent", daemon=True).start()
+    Thread(target=watch, daemon=True).start()

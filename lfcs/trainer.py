@@ -26,6 +26,7 @@ from lfcs.device_rollout import DeviceRollout
 from lfcs.engines import CompiledEngine, Engine, make_engine
 from lfcs.errors import Diverged, EnvironmentFailed, Interrupted, UserError
 from lfcs.learner import Learner, Learns
+from lfcs.lock import Lock
 from lfcs.network import SpikingNetwork
 from lfcs.online import OnlineLearner
 from lfcs.policy import Encoder, Policy
@@ -60,7 +61,8 @@ class Trainer:
 
     ``policy`` acts, with the frozen reference network ``reference``; ``learner`` has the network that learns. ``final``
     is what is evaluated and kept: the policy that acts or, with ``rule.average``, one with the mean of its weights.
-    ``run_dir`` is where callbacks may write, None for nowhere. ``start`` may change the weights that a run begins with.
+    ``run_dir`` is where callbacks may write, None for nowhere, and ``lock`` what keeps others from writing there.
+    ``start`` may change the weights that a run begins with.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         start: Callable[[Policy], None] | None = None,
     ) -> None:
         self.config, self.callbacks, self.run_dir = config, list(callbacks), run_dir
+        self.lock: Lock | None = None
         self.threads = torch.get_num_threads()  # to be given back
         self.device = set_device(config.device, config.train.threads)
         agent = make_agent(config.rule, config.options)
@@ -208,9 +211,11 @@ class Trainer:
         self.begun = True
 
     def close(self) -> None:
-        """Stop environments and their workers, close what callbacks hold open, give the threads back."""
+        """Stop environments and their workers, close what callbacks hold open, give threads and directory back."""
         torch.set_num_threads(self.threads)
         with ExitStack() as stack:
+            if self.lock is not None:
+                stack.callback(self.lock.release)
             stack.callback(self.envs.close)
             stack.callback(self.eval_envs.close)
             for callback in self.callbacks:

@@ -12,7 +12,9 @@ ROOMS = {"lfcs": "lfcs", "agents": "lfcs.agents", "envs": "lfcs.envs", "experime
 # from the ground up; a module may import what stands below its own line, and what stands on it without a circle
 FLOORS = [
     {
+        "lfcs.stopping",
         "lfcs.errors",
+        "lfcs.lock",
         "lfcs.rules",
         "lfcs.kernels",
         "lfcs.pointers",
@@ -50,11 +52,7 @@ FLOORS = [
         "lfcs.playing",
         "lfcs.watching",
         "lfcs.directory",
-<<<<<<< HEAD
-=======
         "lfcs.faults",
-        "lfcs.hardware",
->>>>>>> help-b
         "lfcs.watch",
     },
     {"lfcs.hardware"},

@@ -181,6 +181,7 @@ def test_environments_that_ignore_their_seed_cannot_resume_silently(tmp_path):
     trainer = begin(tmp_path, "toys:Forgetful-v0")
     trainer.window()
     Checkpoints(tmp_path).save(trainer)
+    trainer.close()
     with pytest.raises(UserError, match="do not repeat themselves"):
         proceed(tmp_path)
 
@@ -248,8 +249,8 @@ def test_a_run_cut_before_its_first_checkpoint_has_not_begun(tmp_path, monkeypat
         cut.setattr(checkpoint, "save", interrupted)
         begin(tmp_path)
     assert not (tmp_path / "config.json").exists()
-    begin(tmp_path)
-    proceed(tmp_path)
+    begin(tmp_path).close()
+    proceed(tmp_path).close()
 
 
 def test_evaluation_changes_nothing(tmp_path):

@@ -18,6 +18,7 @@ from lfcs.configure import build_config
 from lfcs.errors import Interrupted, UserError
 from lfcs.study import ranges, trials, tune, tuned, values
 from lfcs.study.search import Search
+from lfcs.trainer import Trainer
 
 optuna = pytest.importorskip("optuna", reason="Optuna is missing: make install brings it")
 STATE = optuna.trial.TrialState
@@ -160,7 +161,7 @@ def test_a_trial_that_is_cut_goes_on_and_ends_as_if_it_had_not_been(tmp_path, st
 
         def made(self, trainer):
             self.made_so_far += 1
-            self.trainer = trainer
+            super().made(trainer)
             if self.made_so_far == 2:
                 self.ask()
 
@@ -216,8 +217,8 @@ def test_a_trial_that_fails_has_the_worst_score_and_says_why(tmp_path, study, ca
 
 def test_a_gradient_that_is_not_finite_fails_every_time(tmp_path, study, monkeypatch):
     search = searching(seeds=[0])
-    learn = trials.Trainer.window
-    monkeypatch.setattr(trials.Trainer, "window", lambda self: learn(self) and diverge(self))
+    learn = Trainer.window
+    monkeypatch.setattr(Trainer, "window", lambda self: learn(self) and diverge(self))
     study = serve(search, tmp_path, 1)
     assert study.trials[0].user_attrs["failed"].startswith("learning diverged: a gradient is not finite")
     trials.line_up(study, search.start(), runs=0)  # its run has ended: it is read, not run

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from lfcs import __version__
-from lfcs.cli import bench, compare, export, look, play, plot, profile, quantise, report, train, tune
-from lfcs.cli.parsing import Parser
-from lfcs.errors import guarded
+from lfcs import __version__, stopping
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
+    # when signals are handled
+    from lfcs.cli import bench, compare, export, look, play, plot, profile, quantise, report, train, tune
+    from lfcs.cli.parsing import Parser
+
     parser = Parser(prog="lfcs", description="Recurrent spiking policies that learn with lf-cs.")
     parser.add_argument("--version", action="version", version=f"lfcs {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -34,6 +37,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    from lfcs.errors import guarded
+
     parser = make_parser()
     args = parser.parse_args(argv)
     args.argv = list(sys.argv[1:] if argv is None else argv)  # what a report says of how it was made
@@ -44,13 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def console() -> NoReturn:
-    """Run the command line and leave.
+    """Run the command line and leave. A signal ends it at once, in one line, until a command handles it otherwise.
 
     By then everything is written and closed. What follows an interpreter's end, taking the libraries apart piece by
     piece, would take longer than a short run learns.
     """
-    status = main()
-    leave(status)
+    with stopping.handled(stopping.at_once):
+        status = main()
+        leave(status)
 
 
 def leave(status: int) -> NoReturn:
@@ -66,6 +72,10 @@ def leave(status: int) -> NoReturn:
 
 def experiment_main(module_settings: dict[str, Any], argv: Sequence[str] | None = None) -> int:
     """Run an experiment script: its settings, with the flags of ``lfcs train``."""
+    from lfcs.cli import train
+    from lfcs.cli.parsing import Parser
+    from lfcs.errors import guarded
+
     parser = Parser(description=f"Train on {module_settings['env']}.", add_help=False)
     train.add_flags(parser)
     args = parser.parse_args(argv)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lfcs import stopping
 from lfcs.cli.parsing import Command, Settings, kwargs_of, pair
 from lfcs.errors import EnvironmentFailed, UserError
 
@@ -105,12 +106,13 @@ def _train_one(args: argparse.Namespace, config: Config) -> None:
     from lfcs import notes, run
 
     trainer = run.begin(config, args.run_dir)
-    for name, text in notes.choices(trainer).items():
-        print(f"{config.env if name == 'environments' else name}: {text}")
-    for text in notes.warnings(trainer):
-        print(f"warning: {text}", file=sys.stderr)
-    introduce(config, f"seed {config.seed}", args.experiment)
-    _run(trainer)
+    with interruptible(trainer):
+        for name, text in notes.choices(trainer).items():
+            print(f"{config.env if name == 'environments' else name}: {text}")
+        for text in notes.warnings(trainer):
+            print(f"warning: {text}", file=sys.stderr)
+        introduce(config, f"seed {config.seed}", args.experiment)
+        _run(trainer)
 
 
 def _train_seeds(args: argparse.Namespace) -> None:
@@ -161,26 +163,26 @@ def introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> 
 def _run(trainer: Trainer) -> None:
     from lfcs import run
 
-    with interruptible(trainer):
-        summary = run.complete(trainer)
+    summary = run.complete(trainer)
     assert trainer.run_dir is not None
     report(summary, trainer.run_dir)
 
 
 @contextmanager
 def interruptible(trainer: Trainer) -> Iterator[None]:
-    """Let Ctrl-C end the run after its window, with a checkpoint; pressed twice, at once."""
+    """Let Ctrl-C, SIGTERM or SIGHUP end the run after its window, with a checkpoint; Ctrl-C pressed twice, at once.
 
-    def on_interrupt(*_: Any) -> None:
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        trainer.interrupt()
+    Another signal that is repeated, as schedulers and terminals do, changes nothing.
+    """
 
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
+    def on_signal(number: int) -> None:
+        if not trainer.interrupted:
+            trainer.interrupt()
+        elif number == signal.SIGINT and callable(before[number]):
+            before[number](number, None)
+
+    with stopping.handled(on_signal) as before:
         yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager
@@ -260,7 +262,8 @@ def _go_on(args: argparse.Namespace, config: Config) -> None:
 
     trainer = run.proceed(args.run, steps=args.steps)
     total = trainer.config.steps
-    print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {total:,}")
-    if total != config.steps:
-        print(f"what falls over a run's steps falls over {total:,} from here on, before over {config.steps:,}")
-    _run(trainer)
+    with interruptible(trainer):
+        print(f"continuing {config.agent} on {config.env} at step {trainer.env_steps:,} of {total:,}")
+        if total != config.steps:
+            print(f"what falls over a run's steps falls over {total:,} from here on, before over {config.steps:,}")
+        _run(trainer)

@@ -10,11 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lfcs import experiments
+from lfcs import experiments, lock
 from lfcs.configure import build_config
 from lfcs.pictures.style import check_installed
 from lfcs.study.figures import draw_all
-from lfcs.study.jobs import run_all, run_jobs, workers
+from lfcs.study.jobs import check_room, run_all, run_jobs, workers
 from lfcs.study.peers import check_peers, finish_peer
 from lfcs.study.plan import Plan
 from lfcs.study.report import Comparison, views_of, write_report
@@ -38,18 +38,27 @@ def compare(
     """Run a comparison from where it stands; write results.csv, plan.json, report.md and the figures; return the rows.
 
     They go to ``out``, by default ``runs/compare/NAME``. ``peers`` adds the plan's. Runs go to ``executor``, by default
-    so many ``processes``. ``command`` is said in the report. Raises UserError on a plan that cannot be run.
+    so many ``processes``. ``command`` is said in the report. Raises UserError on a plan that cannot be run, on a place
+    where its runs cannot be kept and where another process is at it; Interrupted on a signal, and the same goes on.
     """
     check_installed()
     if peers:
         check_peers(plan.env, plan.peers)
     root = out or Path("runs/compare") / file_name(Path(name).stem if name.endswith(".json") else name)
-    rates = only_rate(plan)
-    reported(plan, root, rates)  # settings that do not fit are said before hours of runs
+    first = reported(plan, root, only_rate(plan))  # settings that do not fit are said before hours of runs
+    with lock.held(root):
+        check_room([job.run_dir for job in [*first, *grid(plan, root)]])
+        return _compare(plan, name, root, processes, peers, command, executor)
+
+
+def _compare(
+    plan: Plan, name: str, root: Path, processes: int, peers: bool, command: str | None, executor: Executor | None
+) -> list[Row]:
+    """See :func:`compare`; nobody else writes there now."""
     with workers(processes, executor) as pool:
         tuning = grid(plan, root)
         tuned = run_jobs(pool, tuning, "learning rates") if tuning else []
-        rates = pick(tuning, tuned) if tuning else rates
+        rates = pick(tuning, tuned) if tuning else only_rate(plan)
         jobs = reported(plan, root, rates)
         summaries = run_jobs(pool, jobs, "comparison")
         rows = [row for job, summary in zip(jobs, summaries, strict=True) for row in rows_of(job, summary)]

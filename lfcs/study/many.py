@@ -6,25 +6,25 @@ import multiprocessing
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
+from lfcs import lock, stopping
 from lfcs.config import Config
 from lfcs.errors import Diverged, Interrupted, UserError
 from lfcs.run import read_summary
 from lfcs.spawn import cores, main_not_run_again
-from lfcs.study.jobs import check_number, finish, is_begun
+from lfcs.study.jobs import check_number, check_room, finish, is_begun
+from lfcs.study.leaving import LEAVING
 from lfcs.study.stats import bootstrap_interval, iqm
-from lfcs.study.values import file_name
-from lfcs.trainer import Trainer
+from lfcs.study.values import file_names
 
 ROOT = Path("runs/seeds")  # where run directories go by default
 
@@ -45,17 +45,9 @@ def work(pipe: Connection, config: Config, run_dir: Path) -> None:
 
     When anything comes by the pipe, or whoever waits at its other end is gone, leave with a checkpoint.
     """
-
-    def made(trainer: Trainer) -> None:
-        def listen() -> None:
-            with suppress(EOFError, OSError):
-                pipe.recv()
-            trainer.interrupt()
-
-        Thread(target=listen, daemon=True).start()
-
+    LEAVING.serve(pipe)
     try:
-        found = Outcome(finish(config, run_dir, made))
+        found = Outcome(finish(config, run_dir))
     except Interrupted:
         found = Outcome()
     except (UserError, OSError) as error:
@@ -66,20 +58,11 @@ def work(pipe: Connection, config: Config, run_dir: Path) -> None:
         pipe.send(found)
 
 
-@contextmanager
-def interrupts(handler: Any) -> Iterator[None]:
-    """Handle Ctrl-C otherwise for a while."""
-    previous = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
 class Processes:
     """``number`` processes side by side, one for each of the runs, or of what else ``task`` is called with.
 
-    Ctrl-C lets every run end its window and write a checkpoint; pressed twice it stops them at once.
+    Ctrl-C, SIGTERM or SIGHUP lets every run end its window and write a checkpoint; Ctrl-C pressed twice stops them at
+    once. They end with this process, however it ends.
     """
 
     def __init__(self, runs: Sequence[tuple[Any, ...]], number: int, task: Callable[..., None] = work) -> None:
@@ -91,7 +74,7 @@ class Processes:
         """Finish the runs of these numbers; ``told(i, outcome)`` when the i-th has ended."""
         queue = deque(waiting)
         try:
-            with interrupts(self._on_interrupt):
+            with stopping.handled(self._on_signal):
                 while self.active or (queue and not self.stopping):
                     while queue and not self.stopping and len(self.active) < self.number:
                         self._start(queue.popleft())
@@ -108,8 +91,7 @@ class Processes:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=self.task, args=(theirs, *self.runs[index]))
-        # a process is born with what is ignored: Ctrl-C is ours to handle
-        with interrupts(signal.SIG_IGN), main_not_run_again():
+        with main_not_run_again():
             process.start()
             self.active[ours] = (index, process)
         theirs.close()
@@ -127,9 +109,9 @@ class Processes:
             found = Outcome(error=f"its process died with exit status {process.exitcode}")
         return index, found or Outcome()
 
-    def _on_interrupt(self, *signalled: Any) -> None:
+    def _on_signal(self, number: int) -> None:
         for pipe, (_, process) in list(self.active.items()):
-            if self.stopping:
+            if self.stopping and number == signal.SIGINT:  # schedulers and terminals repeat the others
                 process.kill()
             with suppress(OSError):
                 pipe.send("leave")
@@ -148,7 +130,8 @@ def prepare(configs: Sequence[Config], root: Path, jobs: int | None) -> list[Run
     check_number(1 if jobs is None else jobs)
     if (root / "config.json").exists():
         raise UserError(f"{root} holds a run: choose another directory for the runs of the seeds")
-    runs = [(config, root / f"{file_name(config.agent)}_seed{config.seed}") for config in configs]
+    names = file_names(dict.fromkeys(config.agent for config in configs))
+    runs = [(config, root / f"{names[config.agent]}_seed{config.seed}") for config in configs]
     for run in runs:
         is_begun(*run)
     return runs
@@ -199,8 +182,10 @@ def finish_all(runs: Sequence[Run], jobs: int | None) -> list[Outcome]:
         number = min(fitting(jobs, runs[0][0].train.threads), len(missing))
         begun = sum(is_begun(*runs[index]) for index in missing)
         of_them = f", {begun} of them from a checkpoint" if begun else ""
-        print(f"{len(missing)} to run{of_them}, {number} side by side", flush=True)
-        Processes(runs, number).finish(missing, told)
+        with lock.held(runs[0][1].parent):
+            check_room([run_dir for _, run_dir in runs])
+            print(f"{len(missing)} to run{of_them}, {number} side by side", flush=True)
+            Processes(runs, number).finish(missing, told)
     return [found.get(index, Outcome()) for index in range(len(runs))]
 
 

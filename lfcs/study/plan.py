@@ -117,6 +117,11 @@ class Plan:
         """The experiment with the task's tuned settings, where there is one."""
         return experiments.find(self.env)
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The labels as they stand in the names of runs' directories."""
+        return values.file_names(self.agents)
+
     @property
     def has_grid(self) -> bool:
         """Whether there are rates to pick from."""
@@ -205,6 +210,4 @@ def _entries(given: Any) -> dict[str, Entry]:
         entries[label] = entry
     if not entries:
         raise UserError("agents must not be empty")
-    if len({values.file_name(label) for label in entries}) < len(entries):
-        raise UserError("labels of agents must differ in more than punctuation: their runs are kept by name")
     return entries

@@ -13,7 +13,7 @@ from lfcs.configure import build_config
 from lfcs.study.jobs import Job
 from lfcs.study.plan import Plan
 from lfcs.study.stats import iqm
-from lfcs.study.values import file_name
+from lfcs.study.values import number_name
 
 Rates = Mapping[tuple[str, int], float]  # by label and number of replays of the grid
 
@@ -42,11 +42,11 @@ def make_job(
     def build(more: dict[str, Any]) -> Config:
         return build_config(plan.env, entry.agent, steps, seed, overrides=overrides | more, experiment=plan.tuned)
 
-    config, name = build({}), f"{file_name(label)}_R{replays}" + ("" if capacity is None else f"_C{capacity}")
+    config, name = build({}), f"{plan.names[label]}_R{replays}" + ("" if capacity is None else f"_C{capacity}")
     if rate is not None:
         share = config.rule.lr_hidden / config.rule.lr_readout
         config = build({"rule.lr_readout": rate, "rule.lr_hidden": rate * share})
-        name += f"_lr{rate:g}"
+        name += f"_lr{number_name(rate)}"
     return Job(label, replays, seed, config, root / "runs" / f"{name}_seed{seed}")
 
 

@@ -11,19 +11,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
+from lfcs import lock
 from lfcs.callbacks import Callback, Running
 from lfcs.errors import Diverged, Interrupted, UserError
 from lfcs.monitor import read_metrics
 from lfcs.run import begin, complete, proceed, read_summary
 from lfcs.study.jobs import is_begun
+from lfcs.study.leaving import LEAVING, Leave
 from lfcs.study.many import Outcome
 from lfcs.study.search import Search
-from lfcs.trainer import Trainer
 
 JOURNAL, NAME = "study.journal", "tune"
 RETURNS = {
@@ -86,26 +86,6 @@ class Told(Callback):
         self.returns = list(saved["returns"])
 
 
-class Leave:
-    """Whether to leave; the run that goes on at the moment is told of it."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.trainer: Trainer | None = None
-
-    def ask(self) -> None:
-        """Leave, with a checkpoint of what runs."""
-        self.asked = True
-        if self.trainer is not None:
-            self.trainer.interrupt()
-
-    def made(self, trainer: Trainer) -> None:
-        """Learn of the run that goes on now."""
-        self.trainer = trainer
-        if self.asked:
-            trainer.interrupt()
-
-
 class Tried:
     """One trial: its seeds, one after the other, each a run that is kept and resumed."""
 
@@ -130,16 +110,15 @@ class Tried:
     def _run(self, seed: int) -> list[float]:
         """Return the returns of a run's evaluations: read them, or continue the run, or start it."""
         config, run_dir = self.search.config(self.params, seed), self.folder / f"seed{seed}"
-        begun = is_begun(config, run_dir)
         if not (run_dir / "summary.json").exists():
-            told = Told(self.key, self._tell)
-            if begun:
-                trainer = proceed(run_dir, callbacks=[told], progress=False)
-            else:
-                trainer = begin(config, run_dir, callbacks=[told], progress=False)
-            self.leave.made(trainer)
-            complete(trainer)
-            shutil.rmtree(run_dir / "checkpoints")  # of hundreds of runs they would fill the disk
+            with lock.held(run_dir, lock.ORPHANS) as held:
+                given: dict[str, Any] = {"callbacks": [Told(self.key, self._tell)], "progress": False, "held": held}
+                begun = is_begun(config, run_dir)
+                trainer = proceed(run_dir, **given) if begun else begin(config, run_dir, **given)
+                self.leave.made(trainer)
+                complete(trainer)
+                shutil.rmtree(run_dir / "checkpoints")  # of hundreds of runs they would fill the disk
+        is_begun(config, run_dir)
         summary = read_summary(run_dir)
         if summary["diverged"] == Diverged.reason:
             raise Diverged(Diverged.reason)
@@ -284,16 +263,12 @@ def serve(search: Search, root: Path, most: int, leave: Leave) -> None:
 
 def work(pipe: Connection, search: str, root: Path, most: int) -> None:
     """Serve in a process of its own; leave when anything comes by the pipe or its other end is gone."""
-    leave = Leave()
-
-    def listen() -> None:
-        with suppress(EOFError, OSError):
-            pipe.recv()
-        leave.ask()
-
-    Thread(target=listen, daemon=True).start()
+    LEAVING.serve(pipe)
     try:
-        serve(Search.from_json(search), root, most, leave)
+        with LEAVING.at_work():
+            serve(Search.from_json(search), root, most, LEAVING)
+        found = Outcome()
+    except Interrupted:
         found = Outcome()
     except (UserError, OSError) as error:
         found = Outcome(error=str(error))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lfcs import lock
 from lfcs.checkpoint import read_json
 from lfcs.errors import Interrupted, UserError
 from lfcs.run import make_trainer
@@ -32,12 +33,13 @@ def tune(search: Search, left_out: list[str], trials: int, jobs: int, out: Path 
     if trials < 1:
         raise UserError(f"--trials must be at least 1, got {trials}")
     root = out or ROOT / file_name(search.experiment.get("name", search.env))
-    with closing(make_trainer(search.base)):  # what cannot be trained on is said before any process
+    # what cannot be trained on is said before any process; others may begin here at the same moment
+    with closing(make_trainer(search.base)), lock.held(root, lock.ORPHANS):
         _claim(search, root)
-    study = open_study(root, evaluations(search))
-    if not study.get_trials(deepcopy=False):
-        line_up(study, search.start())
-    rescued = rescue(study)
+        study = open_study(root, evaluations(search))
+        if not study.get_trials(deepcopy=False):
+            line_up(study, search.start())
+        rescued = rescue(study)
     _introduce(search, left_out, root, trials, jobs)
     ended = sum(trial.state.is_finished() for trial in counted(study))
     if ended or rescued:
@@ -45,7 +47,8 @@ def tune(search: Search, left_out: list[str], trials: int, jobs: int, out: Path 
     outcomes: dict[int, Outcome] = {}
     processes = Processes([(search.to_json(), root, trials)] * jobs, jobs, work)
     processes.finish(range(jobs), outcomes.__setitem__)
-    write_all(search, root, study, command, left_out)
+    with lock.held(root, lock.ORPHANS):
+        write_all(search, root, study, command, left_out)
     ended = sum(trial.state.is_finished() for trial in counted(study))
     if errors := {of.error for of in outcomes.values() if of.error}:
         raise UserError(f"{ended} of {trials} trials ended; {min(errors)}; the same command goes on")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any
 
 from lfcs.errors import UserError, brief, nearest
 
 MOST_SEEDS = 10_000
 MOST = 10**12  # of any number of a plan
+LONGEST = 80  # characters of a label in a file's name
 
 
 def mapping(key: str, value: Any) -> Mapping[str, Any]:
@@ -90,3 +92,23 @@ def seeds(key: str, texts: Iterable[str]) -> list[int]:
 def file_name(label: str) -> str:
     """Return a label as part of a file's name."""
     return re.sub("[^A-Za-z0-9.]+", "-", label)
+
+
+def file_names(labels: Iterable[str]) -> dict[str, str]:
+    """Return different labels as parts of files' names, which differ too, in whatever case a file system has them.
+
+    A name that is taken, or too long, ends in a hash of its label instead.
+    """
+    found: dict[str, str] = {}
+    for label in labels:
+        name = file_name(label)
+        if len(name) > LONGEST or name.lower() in {other.lower() for other in found.values()}:
+            name = f"{name[:LONGEST]}-{sha256(label.encode()).hexdigest()[:8]}"
+        found[label] = name
+    return found
+
+
+def number_name(value: float) -> str:
+    """Return a number as part of a file's name: short where that says it, else whole."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

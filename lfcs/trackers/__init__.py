@@ -18,7 +18,7 @@ HOMES = {
     "trackio": "lfcs.trackers.trackio:Trackio",
 }
 TRACKERS = *HOMES, "none"
-METHODS = "scalars", "histogram", "image", "text", "video", "hparams", "layout", "close"
+METHODS = "scalars", "histogram", "image", "text", "video", "hparams", "layout", "flush", "close"
 
 
 def find(name: str) -> Any:

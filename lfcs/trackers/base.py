@@ -46,6 +46,9 @@ class Tracker(Protocol):
     def layout(self, charts: Charts) -> None:
         """Arrange curves on pages, where the tracker lets itself be arranged from here."""
 
+    def flush(self) -> None:
+        """Write what was told of until now: a run that is killed goes on after it and does not tell of it again."""
+
     def close(self) -> None:
         """Write what is left and release what is held open."""
 

@@ -23,7 +23,8 @@ class TensorBoard:
     """See :class:`lfcs.trackers.Tracker`."""
 
     def __init__(self, run_dir: Path, start: int) -> None:
-        self.writer: Any = SummaryWriter(str(run_dir), purge_step=start + 1 if start else None)
+        first = start + 1 if start else 0  # what a process that was cut has told from there on is not shown
+        self.writer: Any = SummaryWriter(str(run_dir), purge_step=first)
 
     def _write(self, step: int, *values: Any) -> None:
         self.writer.file_writer.add_summary(Summary(value=values), step)
@@ -85,6 +86,10 @@ class TensorBoard:
             for page, shown in charts.items()
         }
         self.writer.add_custom_scalars(pages)
+
+    def flush(self) -> None:
+        """See :class:`lfcs.trackers.Tracker`."""
+        self.writer.flush()
 
     def close(self) -> None:
         """See :class:`lfcs.trackers.Tracker`."""

@@ -60,6 +60,9 @@ class Trackio:
     def layout(self, charts: Charts) -> None:
         """Leave the arrangement to Trackio, which groups curves by their names."""
 
+    def flush(self) -> None:
+        """Leave it to the package, whose own thread writes at once."""
+
     def close(self) -> None:
         """See :class:`lfcs.trackers.Tracker`."""
         self.run.finish()

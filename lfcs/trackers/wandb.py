@@ -61,6 +61,9 @@ class WandB:
     def layout(self, charts: Charts) -> None:
         """Leave the arrangement to the workspace, which is the user's."""
 
+    def flush(self) -> None:
+        """Leave it to the package, whose own process writes at once."""
+
     def close(self) -> None:
         """See :class:`lfcs.trackers.Tracker`."""
         self.run.finish()

@@ -61,6 +61,11 @@ class Watch(Callback):
             self.tracker.layout(told.charts(self.passes is not None))
             self.tracker.text("settings", told.in_words(trainer.config), 0)
 
+    def saving(self, trainer: Running) -> None:
+        """See :class:`Callback`."""
+        if self.tracker is not None:
+            self.tracker.flush()
+
     def evaluation(self, trainer: Running, metrics: dict[str, float]) -> None:
         """Take note: the window that it belongs to is told of next."""
         self.evaluated = True
