@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from lfcs.envs.previous import Previous, WithPrevious
 from lfcs.errors import UserError, nearest
-from lfcs.names import import_module
+from lfcs.names import import_module, missing
 from lfcs.spaces import flat_row, flat_space
 
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
@@ -24,8 +24,8 @@ NO_KWARGS: Mapping[str, Any] = {}
 
 def load(env_id: str) -> None:
     """Import what registers ``env_id``. Raises UserError where an extra or a module is missing."""
-    module, _, name = env_id.rpartition(":")
-    if module:
+    module, colon, name = env_id.rpartition(":")
+    if colon:
         import_module(module, f"environment {env_id!r}")
     if name.startswith(("ALE/", "Pong100-", "PongRAM-")):
         try:
@@ -123,6 +123,8 @@ def make_sync(
             envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
     except gymnasium.error.UnregisteredEnv:
         raise UserError(f"unknown environment {env!r}{nearest(short_name(str(env)), gymnasium.registry)}") from None
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+        raise UserError(missing(f"environment {env!r}", error)) from error
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make environment {env!r}: {' '.join(str(error).split())}") from None
     if len({id(env.unwrapped) for env in envs.envs}) < num_envs:

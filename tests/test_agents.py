@@ -102,7 +102,9 @@ def test_backpropagation_gives_autograds_gradient_through_recurrent_spikes(doubl
     by_tick = torch.zeros(12, 3, dtype=torch.bool)
     by_tick[::2] = reset
     seen = engine.run(x, policy.initial_state(3), reset, differentiable=True).states
-    hidden, readout = engine.gradients(seen, by_tick, error, policy.readout[:, :-1], torch.zeros(7, dtype=torch.float64))
+    hidden, readout = engine.gradients(
+        seen, by_tick, error, policy.readout[:, :-1], torch.zeros(7, dtype=torch.float64)
+    )
     assert_close(hidden[4:].T, found[0].fill_diagonal_(0.0), rtol=0, atol=1e-10)
     assert_close(readout[3:, :-1], found[1], rtol=0, atol=1e-10)
 

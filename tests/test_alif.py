@@ -177,7 +177,14 @@ def test_what_a_window_that_begins_without_the_slow_eligibility_costs(double):
             own = slow_trace(engine, policy, batch, 4)
         seen, reset = states.at(slice(start - 4, start + 4)), never[:8]
         for found, eps in ((exact, slow.eps), (by_window, own.eps), (without, None)):
-            given = seen, reset, error[start : start + 4], policy.readout[:, :-1], torch.zeros(64, dtype=torch.float64), eps
+            given = (
+                seen,
+                reset,
+                error[start : start + 4],
+                policy.readout[:, :-1],
+                torch.zeros(64, dtype=torch.float64),
+                eps,
+            )
             found.append(engine.gradients(*given)[0].clone())
         slow.follow(seen, reset)
         own.follow(seen, reset)

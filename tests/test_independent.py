@@ -96,9 +96,9 @@ def test_every_rule_keeps_the_precision_it_is_given(name, critic):
     for dtype, most in ((torch.float64, 1e-12), (torch.float32, SINGLE)):
         advantage, target = agent.credit(*tensors(*given, dtype=dtype))
         assert advantage.dtype == target.dtype == dtype
-        if name == "v-trace":
+        if name in ("v-trace", "acer"):  # whose critic has the policy's λ
             expected = vtrace_by_sums(*given, GAMMA, LAM, 1.0, 1.0)
-            targets = vtrace_by_sums(*given, GAMMA, max(LAM, critic), 1.0, 1.0)[1]
+            targets = vtrace_by_sums(*given, GAMMA, LAM if name == "acer" else max(LAM, critic), 1.0, 1.0)[1]
         else:
             expected = (gae_by_sums(*given[:4], GAMMA, LAM),)
             targets = gae_by_sums(*given[:4], GAMMA, max(LAM, critic)) + given[1]

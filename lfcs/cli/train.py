@@ -7,12 +7,12 @@ import gc
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lfcs.cli.parsing import Command, Settings, kwargs_of, pair
+from lfcs.cli.parsing import Command, Settings, kwargs_of, pair, whole
 from lfcs.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ def add(command: Command) -> None:
     add_flags(trained)
     evaluated = command("eval", evaluate, "evaluate the newest policy of a run")
     evaluated.add_argument("run", type=Path)
-    evaluated.add_argument("--episodes", type=int, default=100)
-    evaluated.add_argument("--seed", type=int, default=1)
+    evaluated.add_argument("--episodes", type=whole, default=100)
+    evaluated.add_argument("--seed", type=whole, default=1)
     resumed = command("resume", resume, "continue a run from its newest checkpoint, or go on with a finished one")
     resumed.add_argument("run", type=Path)
     resumed.add_argument(
         "--steps",
-        type=int,
+        type=whole,
         help="go on to so many environment steps in all, beyond the end of a finished run: learning rates and the "
         "entropy bonus, which fall over a run's steps, are from here on what they are in a run of that many",
     )
@@ -44,10 +44,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``lfcs train``."""
     parser.add_argument("-h", "--help", action=Settings)
     parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: lf-cs)")
-    parser.add_argument("--steps", type=int, help="environment steps")
-    parser.add_argument("--seed", type=int, help="seed of one run (default: 0)")
+    parser.add_argument("--steps", type=whole, help="environment steps")
+    parser.add_argument("--seed", type=whole, help="seed of one run (default: 0)")
     parser.add_argument("--seeds", nargs="+", help="several runs side by side: 0..15, 0,3,7 or 0..3,8")
-    parser.add_argument("--jobs", type=int, help="runs side by side (default: as many as there are cores)")
+    parser.add_argument("--jobs", type=whole, help="runs side by side (default: as many as there are cores)")
     parser.add_argument(
         "--run-dir",
         type=Path,
@@ -85,7 +85,7 @@ def train(args: argparse.Namespace) -> None:
         return
     if args.jobs is not None:
         raise UserError("--jobs is for several --seeds")
-    config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
+    config = _config(args, 0 if args.seed is None else args.seed, "auto")
     trainer = run.begin(config, args.run_dir)
     for name, text in notes.choices(trainer).items():
         print(f"{config.env if name == 'environments' else name}: {text}")
@@ -102,8 +102,7 @@ def _train_seeds(args: argparse.Namespace) -> None:
         raise UserError("--seed and --seeds cannot be given together")
     seeds = values.seeds("--seeds", args.seeds)
     # the runs share the cores already; results do not depend on workers
-    args.watch = args.watch or "scalars"
-    configs = [_config(args, seed, args.env_workers or "0") for seed in seeds]
+    configs = [_config(args, seed, "0", {"train.watch": "scalars"}) for seed in seeds]
     name = args.experiment["name"] if args.experiment else values.file_name(configs[0].env)
     root = args.run_dir or many.ROOT / name
     runs = many.prepare(configs, root, args.jobs)
@@ -111,19 +110,27 @@ def _train_seeds(args: argparse.Namespace) -> None:
     many.train(runs, root, args.jobs)
 
 
-def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
-    """Return the settings of a run; ``args.experiment`` is found where there is one."""
+FLAGS = {"env_workers": "train.env_workers", "threads": "train.threads", "watch": "train.watch"}  # that are settings
+
+
+def _config(args: argparse.Namespace, seed: int, workers: str, unless: Mapping[str, str] = {}) -> Config:
+    """Return the settings of a run, ``unless`` others are given; ``args.experiment`` is found where there is one.
+
+    Raises UserError where a flag and ``--set`` say the same setting.
+    """
     from lfcs import configure, experiments
 
     found = args.experiment or experiments.find(args.env)
     env = found["env"] if found else args.env
     args.experiment = None if args.no_tuned else found
-    overrides: dict[str, Any] = {"train.env_workers": workers}
-    overrides |= {"train.threads": args.threads} if args.threads else {}
-    overrides |= {"train.watch": args.watch} if args.watch else {}
-    overrides |= dict(pair(text) for text in args.set)
-    given = args.agent, args.steps, seed, args.device, args.engine
-    return configure.build_config(env, *given, overrides, args.experiment, kwargs_of(args.env_kwargs))
+    given = {key: value for name, key in FLAGS.items() if (value := getattr(args, name)) is not None}
+    set_ = dict(pair(text) for text in args.set)
+    for name, key in FLAGS.items():
+        if key in given and key in set_:
+            raise UserError(f"--{name.replace('_', '-')} and --set {key} are the same setting: give one of them")
+    overrides: dict[str, Any] = {"train.env_workers": workers, **unless, **given, **set_}
+    asked = args.agent, args.steps, seed, args.device, args.engine
+    return configure.build_config(env, *asked, overrides, args.experiment, kwargs_of(args.env_kwargs))
 
 
 def introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> None:

@@ -89,7 +89,7 @@ class Plan:
             steps=steps,
             grid_steps=values.whole("grid_steps", data.get("grid_steps", steps), low=1),
             agents=agents,
-            baseline=data.get("baseline", next(iter(agents))),
+            baseline=values.text("baseline", data.get("baseline", next(iter(agents)))),
             peers=values.names("peers", data.get("peers", list(PEERS.get(env, {})))),
             replays=values.numbers("replays", data.get("replays", Plan.replays), low=1),
             capacities=values.numbers("capacities", data.get("capacities", Plan.capacities), low=0, empty=True),
@@ -178,10 +178,10 @@ def _task(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _seeds(given: Any) -> tuple[int, ...]:
     """Return seeds, given as a list or as how many there are."""
-    if type(given) is int and given >= 1:
+    if type(given) is int and 1 <= given <= values.MOST_SEEDS:
         return tuple(range(FIRST_SEED, FIRST_SEED + given))
     if type(given) is int:
-        raise UserError(f"seeds wants at least one seed, got {given}")
+        raise UserError(f"seeds wants a number of seeds from 1 to {values.MOST_SEEDS:,}, got {values.told(given)}")
     return values.numbers("seeds", given, low=0)
 
 

@@ -121,7 +121,12 @@ def _scores(view: View, baseline: str) -> list[str]:
     ]
     lines += [*steadiness(rows, axis), ""]
     if len(sampled) > 1:
-        lines += [f"## Probability that {baseline} ends higher, at the same {axis}{at}", "", f"With its {TOLD_OF_IMPROVEMENT}:", ""]
+        lines += [
+            f"## Probability that {baseline} ends higher, at the same {axis}{at}",
+            "",
+            f"With its {TOLD_OF_IMPROVEMENT}:",
+            "",
+        ]
         lines += [*by_replays(rows, better(rows, baseline), axis), ""]
     return lines
 

@@ -50,7 +50,7 @@ def _given(name: str) -> dict[str, Any]:
     if name.endswith(".json"):
         try:
             data = json.loads(Path(name).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):  # a number of 5,000 digits, lists in lists in lists
             raise UserError(f"{name} is not JSON") from None
         if not isinstance(data, dict):
             raise UserError(f"{name}: a plan wants a dictionary, got {data!r}")

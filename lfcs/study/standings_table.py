@@ -23,7 +23,8 @@ HEADER = (
     "steps to threshold", "spikes per neuron and tick", "seconds",
 )  # fmt: skip
 TOLD = textwrap.fill(
-    f"Final policy over 100 episodes on fresh seeds: interquartile mean over seeds, in brackets its {INTERVAL}, median. "
+    "Final policy over 100 episodes on fresh seeds: interquartile mean over seeds, in brackets its "
+    f"{INTERVAL}, median. "
     "*Steps to threshold*: the first evaluation from which the greedy policy stays at or above the threshold to the "
     "end, median over seeds, and how many seeds get there; a seed that does not counts as infinitely long. Seconds are "
     "of learning, one run, with others beside it. No seed here was tuned on.",

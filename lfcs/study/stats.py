@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 TOLD = (
-    "95 % interval (Student's t below 8 seeds, bootstrap from 8; over normal, skewed and bounded scores it covers 91 to "
-    "97 %)"
+    "95 % interval (Student's t below 8 seeds, bootstrap from 8; over normal, skewed and bounded scores it covers "
+    "91 to 97 %)"
 )
 TOLD_OF_IMPROVEMENT = "95 % score interval (covers 90 to 98 %)"
 
@@ -20,6 +20,7 @@ FEW = 8  # scores from which on the bootstrap covers what it says
 STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)  # 97.5 % quantiles, 1 to 6 degrees of freedom
 SPREAD = (1.0, 1.0, 1.0925, 1.0656, 1.0504, 1.0412)  # √n · standard deviation of the IQM of 2 to 7 standard normals
 NORMAL = 1.959964  # 97.5 % quantile
+
 
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean along the last axis, the mean of the middle half.

@@ -10,6 +10,7 @@ from typing import Any
 from lfcs.errors import UserError, nearest
 
 MOST_SEEDS = 10_000
+MOST = 10**15  # of a whole number
 
 
 def mapping(key: str, value: Any) -> Mapping[str, Any]:
@@ -43,20 +44,29 @@ def names(key: str, value: Any) -> tuple[str, ...]:
 
 
 def whole(key: str, value: Any, low: int) -> int:
-    """Return a whole number. Raises UserError on anything else, and below ``low``."""
-    if type(value) is not int or value < low:
-        raise UserError(f"{key} wants a whole number from {low}, got {value!r}")
+    """Return a whole number. Raises UserError on anything else, below ``low``, and where nothing could count so far."""
+    if type(value) is not int or not low <= value <= MOST:
+        raise UserError(f"{key} wants a whole number from {low} to {MOST:g}, got {told(value)}")
     return value
 
 
 def numbers(key: str, value: Any, low: int, whole: bool = True, empty: bool = False) -> tuple[Any, ...]:
     """Return different numbers from ``low``. Raises UserError on anything else, and on none unless ``empty``."""
     kinds = (int,) if whole else (int, float)
-    good = isinstance(value, list | tuple) and all(type(one) in kinds and one >= low for one in value)
+    good = isinstance(value, list | tuple) and all(type(one) in kinds and low <= one <= MOST for one in value)
     if not good or len(set(value)) < len(value) or not (value or empty):
         kind = "whole numbers" if whole else "numbers"
-        raise UserError(f"{key} wants a list of different {kind} from {low}, got {value!r}")
+        raise UserError(f"{key} wants a list of different {kind} from {low} to {MOST:g}, got {told(value)}")
     return tuple(value)
+
+
+def told(value: Any) -> str:
+    """Return a value as it is said in an error, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def seeds(key: str, texts: Iterable[str]) -> list[int]:
@@ -86,4 +96,4 @@ def seeds(key: str, texts: Iterable[str]) -> list[int]:
 
 def file_name(label: str) -> str:
     """Return a label as part of a file's name."""
-    return re.sub("[^A-Za-z0-9.]+", "-", label)
+    return re.sub("[^A-Za-z0-9.]+", "-", label).lstrip(".") or "-"
