@@ -365,7 +365,6 @@ def evaluate(
     device = set_device(config.device, config.train.threads)
     policy, steps, _ = newest_policy(run_dir, device, engine or config.engine)
     with kept(run_dir):
-        with kept(run_dir):
         return score(policy, config, steps, episodes, seed, tell), steps
 
 
