@@ -4,8 +4,9 @@ ENV ?= cartpole
 BIN := .venv/bin
 
 PYTHONS ?= 3.11 3.12 3.13
+LOWEST := build/lowest
 
-.PHONY: run test test-pythons soak install peers peers-jax test-browser bench bench-quick results clean clean-cache
+.PHONY: run test test-pythons test-lowest coverage mutants soak install peers peers-jax test-browser bench bench-quick results clean clean-cache
 
 run: .venv/installed
 	$(BIN)/python -m lfcs.study.first_run $(ENV)
@@ -33,6 +34,21 @@ test-pythons:  # the wheel in a fresh environment of each Python that is install
 	  $$at/bin/python tests/from_wheel.py $$at/bin/lfcs; \
 	  $$at/bin/pytest -q -n 2 tests; \
 	done
+
+test-lowest:  # the whole suite with exactly the lower bounds of setup.cfg
+	rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-input --constraint $(LOWEST)/constraints.txt \
+	  --editable ".[atari,plots,video,dev]"
+	NUMBA_CACHE_DIR=$(LOWEST)/cache $(LOWEST)/bin/python -m pytest -q -n 2
+
+coverage: .venv/installed  # of lines in Python; what only compiled code runs is not counted, see pyproject.toml
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n 2
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=95
+
+mutants: .venv/installed  # one operator or number of the equations changed at a time: those that no test notices
+	$(BIN)/python tests/mutants.py
 
 bench: .venv/installed
 	$(BIN)/lfcs bench --out experiments/results/benchmark.json

@@ -32,7 +32,7 @@ from lfcs.envs.checked import (
 from lfcs.envs.hangs import TIMEOUT, look_after
 from lfcs.envs.previous import Previous, WithPrevious
 from lfcs.errors import EnvironmentFailed, UserError, nearest
-from lfcs.names import import_module
+from lfcs.names import import_module, missing
 from lfcs.spaces import flat_row, flat_space
 
 Env = str | Callable[[], gymnasium.Env]  # an id, or what makes an environment: a function or a class
@@ -43,8 +43,8 @@ NO_KWARGS: Mapping[str, Any] = {}
 
 def load(env_id: str) -> None:
     """Import what registers ``env_id``. Raises UserError where an extra or a module is missing."""
-    module, _, name = env_id.rpartition(":")
-    if module:
+    module, colon, name = env_id.rpartition(":")
+    if colon:
         import_module(module, f"environment {env_id!r}")
     if name.startswith(("ALE/", "Pong100-", "PongRAM-")):
         try:
@@ -238,6 +238,8 @@ def _one(
             check_shared(shared)
     except gymnasium.error.UnregisteredEnv:
         raise UserError(f"unknown environment {env!r}{nearest(short_name(str(env)), gymnasium.registry)}") from None
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+        raise UserError(missing(f"environment {env!r}", error)) from error
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make environment {env!r}: {one_line_of(error)}") from None
     except UserError:

@@ -21,6 +21,8 @@ from lfcs import rules
 from lfcs.config import NetworkConfig
 from lfcs.neurons import make_neuron
 
+PRECISION = torch.float32  # of the weights a network is made with; everything else follows them
+
 
 @dataclass(frozen=True)
 class NetState:
@@ -124,7 +126,7 @@ class SpikingNetwork(nn.Module):
                 self.recurrent.mul_(connections(n, config.fan_out))
             if self.value_path is not None:
                 self.value_path.weight.zero_()
-        self.to(torch.get_default_dtype())
+        self.to(PRECISION)
 
     @property
     def recurrent(self) -> nn.Parameter:

@@ -256,11 +256,12 @@ def vtrace(
     _same_shape(r_t=r_t, v_t=v_t, v_tp1=v_tp1, ends=ends, rho=rho)
     delta = td_error(r_t, v_t, v_tp1, gamma)
     correction = rho.clamp(max=rho_bar) * delta
-    keep = gamma * lam * rho.clamp(max=c_bar) * ~ends
+    goes_on = gamma * lam * (~ends).to(delta.dtype)  # a number times booleans would be of torch's default precision
+    keep = rho.clamp(max=c_bar) * goes_on
     for t in range(len(delta) - 2, -1, -1):
         correction[t] += keep[t] * correction[t + 1]
     following = torch.cat((correction[1:], torch.zeros_like(correction[:1])))
-    return delta + gamma * lam * ~ends * following, v_t + correction
+    return delta + goes_on * following, v_t + correction
 
 
 def online_eligibility(trace_tm1: Tensor, g_t: Tensor, reset: Tensor, gamma: float, lam: float) -> Tensor:

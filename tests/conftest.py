@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
-from lfcs import pointers
+from lfcs import network, pointers
 from lfcs.config import NetworkConfig
 from lfcs.heads import CategoricalHead
 from lfcs.network import SpikingNetwork
@@ -18,15 +20,22 @@ pointers.SLOW = float("inf")  # whichever test comes first would be told that lo
 
 @pytest.fixture
 def double():
-    """Make float64 the default within a test."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+    """Make networks in double precision within a test; torch's default stays single, so that a leak of it shows."""
+    with in_double():
+        yield
 
 
-def make_policy(neurons=7, inputs=3, actions=3, seed=0, **network):
+@contextmanager
+def in_double():
+    """See :func:`double`; within a test that draws examples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "PRECISION", torch.float64)
+        yield
+
+
+def make_policy(neurons=7, inputs=3, actions=3, seed=0, **options):
     """Return a policy with strong weights, so that it spikes and every gradient is away from zero."""
-    config = NetworkConfig(neurons=neurons, tau_m=6.0, input_gain=2.0, recurrent_gain=1.5, **network)
+    config = NetworkConfig(neurons=neurons, tau_m=6.0, input_gain=2.0, recurrent_gain=1.5, **options)
     generator = torch.Generator().manual_seed(seed)
     policy = SpikingNetwork(inputs, actions, config, generator)
     with torch.no_grad():
@@ -39,7 +48,7 @@ def make_policy(neurons=7, inputs=3, actions=3, seed=0, **network):
 def random_window(policy, head, steps, batch, seed=1):
     """Return inputs [T, B, D], actions [T, B] and resets [T, B] with episode ends inside the window."""
     g = torch.Generator().manual_seed(seed)
-    x = torch.randn(steps, batch, policy.input.in_features, generator=g)
+    x = torch.randn(steps, batch, policy.input.in_features, generator=g, dtype=policy.recurrent.dtype)
     action = torch.randint(head.size, (steps, batch), generator=g)
     reset = torch.rand(steps, batch, generator=g) < 0.15
     reset[0] = True

@@ -96,13 +96,15 @@ def test_backpropagation_gives_autograds_gradient_through_recurrent_spikes(doubl
             state = policy.tick(x_t, state)
         params, value = policy.read(state, x_t)
         outputs.append(torch.cat((params, value[:, None]), dim=1))
-    error = torch.randn(6, 3, 4)
+    error = torch.randn(6, 3, 4, dtype=torch.float64)
     found = torch.autograd.grad((torch.stack(outputs) * error).sum(), [policy.recurrent, policy.value_readout.weight])
     engine = BpttEngine(policy)
     by_tick = torch.zeros(12, 3, dtype=torch.bool)
     by_tick[::2] = reset
     seen = engine.run(x, policy.initial_state(3), reset, differentiable=True).states
-    hidden, readout = engine.gradients(seen, by_tick, error, policy.readout[:, :-1], torch.zeros(7))
+    hidden, readout = engine.gradients(
+        seen, by_tick, error, policy.readout[:, :-1], torch.zeros(7, dtype=torch.float64)
+    )
     assert_close(hidden[4:].T, found[0].fill_diagonal_(0.0), rtol=0, atol=1e-10)
     assert_close(readout[3:, :-1], found[1], rtol=0, atol=1e-10)
 
@@ -117,9 +119,9 @@ def test_vtrace_by_hand():
     assert_close(advantage[:, 0], torch.tensor([1.85, 1.0]))
 
 
-def test_vtrace_on_policy_is_generalised_advantage_estimation(double):
+def test_vtrace_on_policy_is_generalised_advantage_estimation():
     g = torch.Generator().manual_seed(0)
-    r, v, v_next = (torch.randn(20, 3, generator=g) for _ in range(3))
+    r, v, v_next = (torch.randn(20, 3, generator=g, dtype=torch.float64) for _ in range(3))
     ends = torch.rand(20, 3, generator=g) < 0.2
     v_next[:-1] = torch.where(ends[:-1], v_next[:-1], v[1:])  # a following value is that of the next step
     expected = rules.advantages(rules.td_error(r, v, v_next, 0.9), ends, 0.9, 0.8)
@@ -130,8 +132,8 @@ def test_vtrace_on_policy_is_generalised_advantage_estimation(double):
 
 def acer_sample(logits, logits_ref, alpha, action, advantage, raw, scale):
     head = ActionValueHead(CategoricalHead(len(logits)))
-    params = torch.tensor([[logits + alpha]])
-    params_ref = torch.tensor([[logits_ref + alpha]])
+    params = torch.tensor([[logits + alpha]], dtype=torch.float64)
+    params_ref = torch.tensor([[logits_ref + alpha]], dtype=torch.float64)
     action = torch.tensor([[action]])
     judged = head.judge(params, action)
     rho = torch.exp(judged.log_prob - head.log_prob(params_ref, action))
@@ -140,14 +142,14 @@ def acer_sample(logits, logits_ref, alpha, action, advantage, raw, scale):
 
 
 def logs(*probabilities):
-    return torch.tensor(probabilities).log().tolist()
+    return torch.tensor(probabilities, dtype=torch.float64).log().tolist()
 
 
 def test_acer_by_hand():
     """π = (.8, .2), π_ref = (.05, .95), c = 10: ρ = 16 is cut at 10, and 3/8 of what it leaves out comes from α."""
     sample = acer_sample(logs(0.8, 0.2), logs(0.05, 0.95), [1.0, -1.0], 0, advantage=0.5, raw=0.7, scale=1.0)
     got = AGENTS["acer"](RuleConfig()).error(sample)
-    assert_close(got, torch.tensor([[[1.024, -1.024, 0.03, -0.03]]]))
+    assert_close(got, torch.tensor([[[1.024, -1.024, 0.03, -0.03]]], dtype=torch.float64))
 
 
 actions3 = st.lists(st.floats(-2, 2), min_size=3, max_size=3)
@@ -157,20 +159,17 @@ actions3 = st.lists(st.floats(-2, 2), min_size=3, max_size=3)
 @given(actions3, actions3, actions3, st.sampled_from([1.0, 1.5, 10.0]))
 def test_acer_is_unbiased_where_its_critic_is_right(logits, logits_ref, alpha, c):
     """Over actions of the reference, both terms sum to the policy gradient Σ_k π_k (Q_k - V) d log π(k)."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        agent = Acer(RULE, Acer.Options(truncation=c))
-        pi, pi_ref = torch.tensor(logits).softmax(-1), torch.tensor(logits_ref).softmax(-1)
-        right = torch.tensor(alpha) - (pi * torch.tensor(alpha)).sum()
-        mean = torch.zeros(3)
-        for a in range(3):
-            value = float(right[a])
-            sample = acer_sample(logits, logits_ref, alpha, a, value, value, 1.0)
-            mean += pi_ref[a] * agent.error(sample)[0, 0, :3]
-        expected = pi * right - pi * (pi * right).sum()
-        assert_close(mean, expected, rtol=0, atol=1e-10)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    agent = Acer(RULE, Acer.Options(truncation=c))
+    given = torch.tensor([logits, logits_ref, alpha], dtype=torch.float64)
+    pi, pi_ref = given[:2].softmax(-1)
+    right = given[2] - (pi * given[2]).sum()
+    mean = torch.zeros(3, dtype=torch.float64)
+    for a in range(3):
+        value = float(right[a])
+        sample = acer_sample(logits, logits_ref, alpha, a, value, value, 1.0)
+        mean += pi_ref[a] * agent.error(sample)[0, 0, :3]
+    expected = pi * right - pi * (pi * right).sum()
+    assert_close(mean, expected, rtol=0, atol=1e-10)
 
 
 def test_acer_on_policy_changes_the_logits_as_e_prop_does():

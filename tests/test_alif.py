@@ -32,9 +32,9 @@ def written_out(policy, x, reset, detached=True):
 
     ``detached``: spikes on their way into W_rec, the local gradient's cut; those into the threshold stay.
     """
-    config, beta = policy.config, torch.tensor(policy.neuron.betas)
-    rho = torch.tensor(-1.0 / config.tau_a).exp()
-    u = a = z = y = torch.zeros(x.shape[1], config.neurons)
+    config, beta = policy.config, torch.tensor(policy.neuron.betas, dtype=x.dtype)
+    rho = torch.tensor(-1.0 / config.tau_a, dtype=x.dtype).exp()
+    u = a = z = y = torch.zeros(x.shape[1], config.neurons, dtype=x.dtype)
     readouts, seen = [], []
     for x_t, reset_t in zip(x, reset, strict=True):
         u, a, z, y = (part * ~reset_t[:, None] for part in (u, a, z, y))
@@ -57,9 +57,9 @@ def gradient_of(policy, readouts, signal):
 
 def given(policy, steps, batch, seed=3):
     g, n = torch.Generator().manual_seed(seed), policy.config.neurons
-    error = torch.randn(steps, batch, len(policy.readout), generator=g)
-    feedback = torch.randn(len(policy.readout), n, generator=g)
-    return error, feedback, torch.randn(n, generator=g)
+    error = torch.randn(steps, batch, len(policy.readout), generator=g, dtype=torch.float64)
+    feedback = torch.randn(len(policy.readout), n, generator=g, dtype=torch.float64)
+    return error, feedback, torch.randn(n, generator=g, dtype=torch.float64)
 
 
 def by_tick(policy, reset):
@@ -117,10 +117,10 @@ def test_the_factor_of_a_neuron_equals_two_traces_for_every_synapse(double, netw
     reset[0] = False
     seen = TensorEngine(policy).run(x, policy.initial_state(4), reset).states
     neuron, g = policy.neuron, torch.Generator().manual_seed(0)
-    signal, eps = torch.randn(seen.spk.shape, generator=g), torch.randn(4, 13, 9, generator=g)
+    signal, eps = (torch.randn(shape, generator=g, dtype=torch.float64) for shape in (seen.spk.shape, (4, 13, 9)))
     first, groups = eps.clone(), len(neuron.decays)
     psi = rules.surrogate_derivative(seen.mem - 1.0 - neuron.strength * seen.of_neurons()[2], neuron.dampening)
-    expected = torch.zeros(13, 9)
+    expected = torch.zeros(13, 9, dtype=torch.float64)
     for t in range(len(signal)):
         eps = eps * ~reset[t, :, None, None]
         xbar = seen.trace[t].unflatten(1, (groups, 13))[:, torch.arange(9) % groups].transpose(1, 2)
@@ -165,7 +165,7 @@ def test_what_a_window_that_begins_without_the_slow_eligibility_costs(double):
     g, steps, batch = torch.Generator().manual_seed(2), 384, 4
     with torch.no_grad():
         policy.readout.normal_(generator=g)
-    x, error = torch.randn(steps, batch, 8, generator=g), torch.randn(steps, batch, 4, generator=g)
+    x, error = (torch.randn(steps, batch, size, generator=g, dtype=torch.float64) for size in (8, 4))
     for t in range(1, steps):  # inputs that last for about ten steps
         x[t] = 0.9 * x[t - 1] + 0.44 * x[t]
     engine, never = CompiledEngine(policy), torch.zeros(steps, batch, dtype=torch.bool)
@@ -177,7 +177,14 @@ def test_what_a_window_that_begins_without_the_slow_eligibility_costs(double):
             own = slow_trace(engine, policy, batch, 4)
         seen, reset = states.at(slice(start - 4, start + 4)), never[:8]
         for found, eps in ((exact, slow.eps), (by_window, own.eps), (without, None)):
-            given = seen, reset, error[start : start + 4], policy.readout[:, :-1], torch.zeros(64), eps
+            given = (
+                seen,
+                reset,
+                error[start : start + 4],
+                policy.readout[:, :-1],
+                torch.zeros(64, dtype=torch.float64),
+                eps,
+            )
             found.append(engine.gradients(*given)[0].clone())
         slow.follow(seen, reset)
         own.follow(seen, reset)
@@ -203,15 +210,15 @@ def test_a_spike_raises_the_threshold_which_falls_back(double):
     policy, _ = make_policy(4, 1, 2, **ALIF)
     policy.hidden.zero_()
     policy.hidden[0] = 1.05  # one input is one spike
-    x = torch.zeros(30, 1, 1)
+    x = torch.zeros(30, 1, 1, dtype=torch.float64)
     x[0] = 1.0
     seen = make_engine("fused", policy).run(x, policy.initial_state(1), torch.zeros(30, 1, dtype=torch.bool)).states
     assert seen.spk[0].all() and not seen.spk[1:].any()
     a = seen.of_neurons()[2][:, 0, 0]
     assert a[0] == 0.0
-    assert_close(a[1:], torch.exp(-torch.arange(29.0) / 20.0), **EXACT)
+    assert_close(a[1:], torch.exp(-torch.arange(29.0, dtype=torch.float64) / 20.0), **EXACT)
     constant = make_engine("fused", policy).run(
-        torch.ones(200, 1, 1), policy.initial_state(1), torch.zeros(200, 1, dtype=torch.bool)
+        torch.ones(200, 1, 1, dtype=torch.float64), policy.initial_state(1), torch.zeros(200, 1, dtype=torch.bool)
     )
     early, late = constant.states.spk[:20].mean(), constant.states.spk[-50:].mean()
     assert early > 1.3 * late > 0.0

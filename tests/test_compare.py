@@ -78,7 +78,7 @@ def test_the_report_holds_every_agent_and_how_to_make_it_again(tmp_path):
     assert "\nSaid so.\n" in text and "Peers have their library's network" in text
     assert "| naive | 120 [120, 120] | 20 [20, 20] |" in text and "| naive | 0 of 4 | 4 of 4 |" in text
     assert "## Probability that lf-cs ends higher" in text
-    assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
+    assert "| naive | 0.00 [0.00, 0.42] | 1.00 [0.58, 1.00] |" in text
     assert "| naive | 16 | 1.6 | 0.9 | 3 |" in text  # seeds 0 to 3
     assert "| lf-cs | 1 | 2000 | 50 | 100 | 20 |" in text  # 2 s for 1,000 steps
     assert "| agent | R | 0.01 | 0.02 | picked |" in text and "| naive | 16 | 20 | 130 | 0.02, at the edge |" in text
@@ -95,7 +95,7 @@ def test_without_a_grid_the_report_says_whose_the_learning_rates_are(tmp_path):
 def test_the_table_of_probabilities_is_against_the_baseline():
     rows = made_up()
     assert tables.by_replays(rows, tables.better(rows, "naive"))[2:] == [
-        "| lf-cs | 1.00 [1.00, 1.00] | 0.00 [0.00, 0.00] |",
+        "| lf-cs | 1.00 [0.58, 1.00] | 0.00 [0.00, 0.42] |",
         "| naive |  |  |",
     ]
 
@@ -191,7 +191,7 @@ def test_a_report_along_capacities(tmp_path):
     assert (
         "## Final return, R = 4\n\n| agent | C = 0 | C = 16 |" in text and "0 and 1 are the current one alone" in text
     )
-    assert "| naive | 0.00 [0.00, 0.00] | 1.00 [1.00, 1.00] |" in text
+    assert "| naive | 0.00 [0.00, 0.50] | 1.00 [0.50, 1.00] |" in text
     for view in report.views_of(found):
         figures.draw_all(tmp_path, view.rows, None, view.axis, view.suffix)
     for name in re.findall(r"\]\((\w+\.png)\)", text):

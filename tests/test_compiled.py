@@ -94,18 +94,19 @@ class Pair:
         truncated = torch.rand(steps, batch, generator=g) < ends / 2
         over = terminated | truncated
         reset = torch.cat((self.begun[None], over[:-1]))
-        x = torch.randn(steps, batch, INPUTS, generator=g)
+        real = {"generator": g, "dtype": self.reference.recurrent.dtype}
+        x = torch.randn(steps, batch, INPUTS, **real)
         seen = self.acting.run(x, self.state, reset)
         action = self.head.sample(seen.params, g)
         bootstrap, final, no_reset = torch.zeros_like(seen.value), {}, torch.zeros(1, batch, dtype=torch.bool)
         for t in range(steps):
             if truncated[t].any() or t == steps - 1:
-                final[t] = torch.randn(batch, INPUTS, generator=g)
+                final[t] = torch.randn(batch, INPUTS, **real)
                 after = seen.states.at((t + 1) * self.ticks - 1)
                 bootstrap[t] = self.acting.run(final[t][None], after, no_reset).value[0]
         traj = Trajectory(
             x=x, action=action, params=seen.params.contiguous(), value=seen.value.contiguous(), bootstrap=bootstrap,
-            logp_ref=self.head.log_prob(seen.params, action), reward=torch.randn(steps, batch, generator=g),
+            logp_ref=self.head.log_prob(seen.params, action), reward=torch.randn(steps, batch, **real),
             terminated=terminated, truncated=truncated, reset=reset, final=final, state=self.state,
         )  # fmt: skip
         self.state, self.begun = seen.states.at(-1), over[-1]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from conftest import make_policy
+from conftest import in_double, make_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_learner import small_trainer
@@ -32,7 +32,8 @@ def test_same_numbers_over_a_thousand_ticks(double, engine, neurons, batch, tick
     policy, _ = make_policy(neurons, inputs=5, seed=neurons, ticks=ticks)
     g = torch.Generator().manual_seed(0)
     steps = 1000 // ticks
-    x, reset = torch.randn(steps, batch, 5, generator=g), torch.rand(steps, batch, generator=g) < 0.01
+    x = torch.randn(steps, batch, 5, generator=g, dtype=torch.float64)
+    reset = torch.rand(steps, batch, generator=g) < 0.01
     fast, witness = (make(policy).run(x, policy.initial_state(batch), reset) for make in (engine, SnntorchEngine))
     assert 0.02 < witness.states.spk.mean() < 0.6
     assert torch.equal(fast.states.spk, witness.states.spk)
@@ -79,10 +80,11 @@ def test_results_do_not_depend_on_company_or_chunks():
 def test_gradients_do_not_depend_on_the_block(double, monkeypatch, block):
     policy, _ = make_policy(33, inputs=5, ticks=2)
     g = torch.Generator().manual_seed(0)
-    x, reset = torch.randn(30, 7, 5, generator=g), torch.rand(30, 7, generator=g) < 0.1
+    x, reset = torch.randn(30, 7, 5, generator=g, dtype=torch.float64), torch.rand(30, 7, generator=g) < 0.1
     by_tick = torch.zeros(60, 7, dtype=torch.bool)
     by_tick[::2] = reset
-    error, feedback, drive = (torch.randn(*shape, generator=g) for shape in ((28, 7, 4), (4, 33), (33,)))
+    shapes = (28, 7, 4), (4, 33), (33,)
+    error, feedback, drive = (torch.randn(*shape, generator=g, dtype=torch.float64) for shape in shapes)
     monkeypatch.setattr("lfcs.engines.compiled.BLOCK", block)
     found = []
     for engine in (CompiledEngine(policy), SnntorchEngine(policy)):
@@ -118,8 +120,7 @@ options = st.fixed_dictionaries(
 @given(options, st.integers(0, 1000))
 def test_whole_updates_are_the_same(options, seed):
     """Acting, resets inside the window (episodes last 10 of 12 steps) and R passes, through both engines."""
-    torch.set_default_dtype(torch.float64)
-    try:
+    with in_double():
         own = {k: v for k, v in options.items() if k != "agent"} | options["agent"]
         trainers = [small_trainer(seed=seed, engine=name, **own) for name in ENGINES]
         metrics = [[t.window() for _ in range(3)] for t in trainers]
@@ -133,8 +134,6 @@ def test_whole_updates_are_the_same(options, seed):
                 ours, theirs = first.learner.update.network, other.learner.update.network
                 assert_close(getattr(ours, name), getattr(theirs, name), **EXACT)
                 assert_close(getattr(first.reference, name), getattr(other.reference, name), **EXACT)
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def test_engines_refuse_states_that_do_not_fit():

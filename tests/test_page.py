@@ -17,7 +17,7 @@ from lfcs.directory import runs_of
 from lfcs.monitor import read_metrics
 from lfcs.report import drawings, markup, page
 from lfcs.report.facts import Facts
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import interval, iqm
 
 pytest.importorskip("matplotlib")
 SMALL = {"network.neurons": 12, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10, "train.final_episodes": 3}
@@ -141,7 +141,7 @@ def test_a_comparison_says_what_statistics_say(runs):
     ]  # fmt: skip
     for agent in ("lf-cs", "e-prop"):
         scores = np.array([run.read_summary(runs / f"{agent}_{seed}")["mean_return"] for seed in (0, 1)])
-        low, high = bootstrap_interval(scores)
+        low, high = interval(scores)
         assert f"{iqm(scores):.2f} [{low:.2f}, {high:.2f}]" in found.text
     assert "rule.replays 4 1" in found.text and "rule.gamma 0.99" in found.text.partition("the other")[2]
     assert not found.fetched and len(found.images) == 2 + 4

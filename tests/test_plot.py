@@ -14,7 +14,7 @@ from lfcs.errors import UserError
 from lfcs.run import Run
 from lfcs.study import curves, runs
 from lfcs.study.figures import colours_of
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import interval, iqm
 
 SMALL = {
     "network.neurons": 8, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10, "train.final_episodes": 2,
@@ -74,7 +74,7 @@ def test_an_aggregate_is_the_interquartile_mean_as_far_as_all_seeds_have_come():
     found = runs.aggregate(series)
     at_10 = np.array([1.0, 2.0, 4.0, 9.0])
     assert found.steps.tolist() == [0, 10] and found.mean.tolist() == [0, iqm(at_10)] == [0, 3]
-    np.testing.assert_allclose(found.bounds[1], bootstrap_interval(at_10, rounds=1000))
+    np.testing.assert_allclose(found.bounds[1], interval(at_10, rounds=1000))
     assert runs.aggregate([series[0], np.empty((2, 0))]) is None
     assert runs.aggregate([series[0], np.array([[30.0], [1.0]])]) is None  # they have no step in common
 

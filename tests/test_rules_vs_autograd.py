@@ -50,10 +50,10 @@ def test_local_gradient_equals_autograd(double, sizes, quantity, engine, network
     policy, head = make_policy(neurons, inputs, actions, seed=neurons, ticks=ticks, **network)
     x, action, reset = random_window(policy, head, steps, batch)
     params, value, states = autograd_window(policy, x, reset)
-    weight = torch.randn(steps, batch, generator=torch.Generator().manual_seed(2))
+    weight = torch.randn(steps, batch, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     logp = head.log_prob(params, action)
     logp_ref = (logp + 0.1 * weight).detach()
-    zero = torch.zeros(steps, batch)
+    zero = torch.zeros_like(weight)
 
     if quantity == "value":
         objective, policy_weight, value_weight = value, zero, weight
@@ -74,7 +74,7 @@ def test_local_gradient_equals_autograd(double, sizes, quantity, engine, network
         score = head.judge(params, action).score
         error = torch.cat((policy_weight[..., None] * score, value_weight[..., None]), dim=-1)
         seen = by_tick(policy, states, reset)
-        got = engine(policy).gradients(*seen, error, policy.readout[:, :-1], torch.zeros(neurons))
+        got = engine(policy).gradients(*seen, error, policy.readout[:, :-1], torch.zeros(neurons, dtype=torch.float64))
     assert states.spk.sum() > 0
     assert all(e.abs().max() > 1e-6 for e in (w_in, b, w_rec))
     for g, e in zip(got, expected, strict=True):
@@ -90,11 +90,11 @@ def test_chunk_product_equals_the_sum_of_per_step_traces(double, sizes):
         *_, states = autograd_window(policy, x, reset)
         seen, cleared = by_tick(policy, states, reset)
         psi, xbar = rules.surrogate_derivative(seen.mem - 1.0, policy.config.dampening), seen.trace
-    signal = torch.randn(psi.shape)
+    signal = torch.randn(psi.shape, dtype=torch.float64)
     kappa = policy.config.kappa
 
-    expected = torch.zeros(neurons, xbar.shape[2])
-    ebar = torch.zeros(batch, neurons, xbar.shape[2])
+    expected = xbar.new_zeros(neurons, xbar.shape[2])
+    ebar = xbar.new_zeros(batch, neurons, xbar.shape[2])
     for t in range(len(psi)):
         ebar = ebar * (~cleared[t])[:, None, None]
         ebar = rules.filtered_eligibility(ebar, rules.eligibility(psi[t], xbar[t]), kappa)
@@ -112,12 +112,13 @@ def test_traces_by_group_equal_a_trace_for_every_synapse(double, sizes):
     with torch.no_grad():
         *_, states = autograd_window(policy, x, reset)
     seen, cleared = by_tick(policy, states, reset)
-    post, beta = torch.randn(seen.mem.shape), torch.tensor(policy.neuron.betas)[:, None]
-    expected = torch.zeros(neurons, inputs + 1 + neurons)
-    trace, spk = torch.zeros(batch, *expected.shape), torch.zeros(batch, neurons)
+    post = torch.randn(seen.mem.shape, dtype=torch.float64)
+    beta = torch.tensor(policy.neuron.betas, dtype=torch.float64)[:, None]
+    expected = x.new_zeros(neurons, inputs + 1 + neurons)
+    trace, spk = x.new_zeros(batch, *expected.shape), x.new_zeros(batch, neurons)
     for t in range(len(post)):
         keep = (~cleared[t])[:, None]
-        pre = torch.cat((x[t // ticks], torch.ones(batch, 1), spk * keep), dim=1)
+        pre = torch.cat((x[t // ticks], x.new_ones(batch, 1), spk * keep), dim=1)
         trace = beta * trace * keep[..., None] + pre[:, None]
         expected += (post[t][..., None] * trace).sum(0)
         spk = seen.spk[t]
@@ -127,15 +128,15 @@ def test_traces_by_group_equal_a_trace_for_every_synapse(double, sizes):
 
 
 @pytest.mark.parametrize("steps,batch", [(1, 1), (8, 2), (40, 5)])
-def test_online_form_equals_forward_form(double, steps, batch):
+def test_online_form_equals_forward_form(steps, batch):
     g = torch.Generator().manual_seed(steps)
-    delta = torch.randn(steps, batch, generator=g)
-    gradient = torch.randn(steps, batch, 3, 4, generator=g)  # m ρ d log π of each step
+    delta = torch.randn(steps, batch, generator=g, dtype=torch.float64)
+    gradient = torch.randn(steps, batch, 3, 4, generator=g, dtype=torch.float64)  # m ρ d log π of each step
     ends = torch.rand(steps, batch, generator=g) < 0.2
     gamma, lam = 0.97, 0.9
     forward = (rules.advantages(delta, ends, gamma, lam)[..., None, None] * gradient).sum((0, 1))
 
-    online, trace = torch.zeros(3, 4), torch.zeros(batch, 3, 4)
+    online, trace = delta.new_zeros(3, 4), delta.new_zeros(batch, 3, 4)
     reset = torch.zeros(batch, dtype=torch.bool)
     for t in range(steps):
         trace = rules.online_eligibility(trace, gradient[t], reset, gamma, lam)

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 
 
 def add(command: Command) -> None:
@@ -17,15 +17,15 @@ def add(command: Command) -> None:
         help="cartpole[-parts, -stale, -levers], pong[-one-rate, -parts, -stale], a JSON file, or an environment",
     )
     parser.add_argument("--agents", nargs="+", help="learning rules, also package.module:Class")
-    parser.add_argument("--replays", type=int, nargs="+", help="numbers of passes R over a window")
-    parser.add_argument("--capacities", type=int, nargs="+", help="numbers of windows kept: older ones are replayed")
+    parser.add_argument("--replays", type=whole, nargs="+", help="numbers of passes R over a window")
+    parser.add_argument("--capacities", type=whole, nargs="+", help="numbers of windows kept: older ones are replayed")
     parser.add_argument("--seeds", nargs="+", help="one number: so many seeds; or the seeds: 0..15, 0,3,7")
-    parser.add_argument("--steps", type=int, help="environment steps of a run")
+    parser.add_argument("--steps", type=whole, help="environment steps of a run")
     parser.add_argument(
         "--rates", type=float, nargs="+", help="learning rates of the readout to pick from (default: the agent's own)"
     )
     parser.add_argument("--print-plan", action="store_true", help="print the whole plan as JSON, and run nothing")
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--jobs", type=whole, default=2, help="runs side by side")
     parser.add_argument("--peers", action="store_true", help="add Stable-Baselines3's PPO and RecurrentPPO")
     parser.add_argument("--out", type=Path, help="directory of runs and report (default: below runs/compare/)")
 

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 from lfcs.errors import UserError
 
 LISTS = "envs", "agents", "experiments", "runs"
@@ -16,7 +16,7 @@ def add(command: Command) -> None:
     """Add the commands."""
     watched = command("watch", watch, "open runs in TensorBoard")
     watched.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a run or a folder of runs")
-    watched.add_argument("--port", type=int, help="port to serve at (default: the first that is free from 6006)")
+    watched.add_argument("--port", type=whole, help="port to serve at (default: the first that is free from 6006)")
     watched.add_argument("--host", default="localhost", help="address to serve at (default: this machine alone)")
     listed = command("list", list_all, "list what there is, a line each")
     listed.add_argument("what", nargs="?", choices=LISTS, help="of what (default: a line on each list)")

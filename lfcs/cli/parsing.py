@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -13,12 +14,35 @@ from lfcs.errors import UserError
 Command = Callable[..., argparse.ArgumentParser]
 
 
+MOST = 10**15  # of a whole number
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in two lines, without the whole usage."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and leave with an error at an argument that is not UTF-8: it could be neither said nor kept."""
+        for text in sys.argv[1:] if args is None else args:
+            try:
+                str(text).encode()
+            except UnicodeEncodeError:
+                self.error(f"an argument is not UTF-8: {text!r}")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where the help is; exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
+
+
+def whole(text: str) -> int:
+    """Return a whole number of a flag. Raises ArgumentTypeError on anything else, and where nothing counts so far."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text[:40]!r}") from None
+    if abs(value) > MOST:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST:g}, got {text[:40]}")
+    return value
 
 
 class Settings(argparse.Action):
@@ -54,6 +78,6 @@ def kwargs_of(texts: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--env-kwargs wants KEY=VALUE, got {text!r}")
         try:
             found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # what Python's own parser gives up on
             found[key] = {"true": True, "false": False}.get(value, value)
     return found

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 from lfcs.errors import UserError
 
 
@@ -16,8 +16,8 @@ def add(command: Command) -> None:
     parser = command("play", play, "see the newest policy of a run act, in a window or as a video")
     parser.add_argument("run", type=Path)
     parser.add_argument("--video", type=Path, help="write a video, .mp4 or .gif (default without a display: play.mp4)")
-    parser.add_argument("--episodes", type=int, default=1, help="episodes (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default 0)")
+    parser.add_argument("--episodes", type=whole, default=1, help="episodes (default 1)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the first episode (default 0)")
     parser.add_argument("--sampled", action="store_true", help="draw actions, not the most probable ones")
     parser.add_argument("--spikes", action="store_true", help="a video with the spikes beside it")
 

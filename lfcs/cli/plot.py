@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 from lfcs.errors import UserError
 
 OF_ONE = {"raster": "spikes", "membrane": "membranes", "weights": "weights"}
@@ -26,7 +26,7 @@ def add(command: Command) -> None:
     ):
         what.add_argument(f"--{name}", dest="what", action="store_const", const=name, help=help_)
     parser.add_argument("--by", choices=("time", "weight"), default="time", help="order of a raster's neurons")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episode (default 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the episode (default 0)")
     parser.add_argument("--sampled", action="store_true", help="draw the episode's actions, not the most probable ones")
     parser.add_argument("--out", type=Path, help="picture: .png, .svg or .pdf (default: a .png in the first run)")
 

@@ -7,13 +7,13 @@ import gc
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lfcs import stopping
-from lfcs.cli.parsing import Command, Settings, kwargs_of, pair
+from lfcs.cli.parsing import Command, Settings, kwargs_of, pair, whole
 from lfcs.errors import EnvironmentFailed, UserError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def add(command: Command) -> None:
     add_flags(trained)
     evaluated = command("eval", evaluate, "evaluate the newest policy of a run")
     evaluated.add_argument("run", type=Path)
-    evaluated.add_argument("--episodes", type=int, default=100)
-    evaluated.add_argument("--seed", type=int, default=1)
+    evaluated.add_argument("--episodes", type=whole, default=100)
+    evaluated.add_argument("--seed", type=whole, default=1)
     evaluated.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
     evaluated.add_argument(
         "--engine", help="fused, tensor, snntorch, or fixed, of a quantised run (default: the run's)"
@@ -40,7 +40,7 @@ def add(command: Command) -> None:
     resumed.add_argument("--debug", action="store_true", help="show the traceback of an environment that fails")
     resumed.add_argument(
         "--steps",
-        type=int,
+        type=whole,
         help="go on to so many environment steps in all, beyond the end of a finished run: learning rates and the "
         "entropy bonus, which fall over a run's steps, are from here on what they are in a run of that many",
     )
@@ -50,10 +50,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``lfcs train``."""
     parser.add_argument("-h", "--help", action=Settings)
     parser.add_argument("--agent", help="learning rule, or your package.module:Class (default: lf-cs)")
-    parser.add_argument("--steps", type=int, help="environment steps")
-    parser.add_argument("--seed", type=int, help="seed of one run (default: 0)")
+    parser.add_argument("--steps", type=whole, help="environment steps")
+    parser.add_argument("--seed", type=whole, help="seed of one run (default: 0)")
     parser.add_argument("--seeds", nargs="+", help="several runs side by side: 0..15, 0,3,7 or 0..3,8")
-    parser.add_argument("--jobs", type=int, help="runs side by side (default: as many as there are cores)")
+    parser.add_argument("--jobs", type=whole, help="runs side by side (default: as many as there are cores)")
     parser.add_argument(
         "--run-dir",
         type=Path,
@@ -97,7 +97,7 @@ def train(args: argparse.Namespace) -> None:
         return
     if args.jobs is not None:
         raise UserError("--jobs is for several --seeds")
-    config = _config(args, 0 if args.seed is None else args.seed, args.env_workers or "auto")
+    config = _config(args, 0 if args.seed is None else args.seed, "auto")
     with debugged(args.debug):
         _train_one(args, config)
 
@@ -124,8 +124,7 @@ def _train_seeds(args: argparse.Namespace) -> None:
         raise UserError("--debug is for one run: with --seeds, tracebacks are in the directories of the runs")
     seeds = values.seeds("--seeds", args.seeds)
     # the runs share the cores already; results do not depend on workers
-    args.watch = args.watch or "scalars"
-    configs = [_config(args, seed, args.env_workers or "0") for seed in seeds]
+    configs = [_config(args, seed, "0", {"train.watch": "scalars"}) for seed in seeds]
     name = args.experiment["name"] if args.experiment else values.file_name(configs[0].env)
     root = args.run_dir or many.ROOT / name
     runs = many.prepare(configs, root, args.jobs)
@@ -133,21 +132,29 @@ def _train_seeds(args: argparse.Namespace) -> None:
     many.train(runs, root, args.jobs)
 
 
-def _config(args: argparse.Namespace, seed: int, workers: str) -> Config:
-    """Return the settings of a run; ``args.experiment`` is found where there is one."""
+FLAGS = {  # that are settings
+    name: f"train.{name}" for name in ("env_workers", "threads", "env_timeout", "watch", "from_nir")
+}
+
+
+def _config(args: argparse.Namespace, seed: int, workers: str, unless: Mapping[str, str] = {}) -> Config:
+    """Return the settings of a run, ``unless`` others are given; ``args.experiment`` is found where there is one.
+
+    Raises UserError where a flag and ``--set`` say the same setting.
+    """
     from lfcs import configure, experiments
 
     found = args.experiment or experiments.find(args.env)
     env = found["env"] if found else args.env
     args.experiment = None if args.no_tuned else found
-    overrides: dict[str, Any] = {"train.env_workers": workers}
-    overrides |= {"train.threads": args.threads} if args.threads else {}
-    overrides |= {"train.env_timeout": args.env_timeout} if args.env_timeout else {}
-    overrides |= {"train.watch": args.watch} if args.watch else {}
-    overrides |= {"train.from_nir": args.from_nir} if args.from_nir else {}
-    overrides |= dict(pair(text) for text in args.set)
-    given = args.agent, args.steps, seed, args.device, args.engine
-    return configure.build_config(env, *given, overrides, args.experiment, kwargs_of(args.env_kwargs))
+    given = {key: value for name, key in FLAGS.items() if (value := getattr(args, name)) is not None}
+    set_ = dict(pair(text) for text in args.set)
+    for name, key in FLAGS.items():
+        if key in given and key in set_:
+            raise UserError(f"--{name.replace('_', '-')} and --set {key} are the same setting: give one of them")
+    overrides: dict[str, Any] = {"train.env_workers": workers, **unless, **given, **set_}
+    asked = args.agent, args.steps, seed, args.device, args.engine
+    return configure.build_config(env, *asked, overrides, args.experiment, kwargs_of(args.env_kwargs))
 
 
 def introduce(config: Config, seeds: str, experiment: dict[str, Any] | None) -> None:

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from lfcs.cli.parsing import Command, pair
+from lfcs.cli.parsing import Command, pair, whole
 
 
 def add(command: Command) -> None:
@@ -23,10 +23,10 @@ def add(command: Command) -> None:
         help="settings to search: KEY=LOW..HIGH, KEY=LOW..HIGH:log, KEY=A,B,C, or KEY with its declared range; "
         "'default' is all declared ranges (the default)",
     )
-    parser.add_argument("--trials", type=int, default=50, help="trials in all, those of other processes included")
-    parser.add_argument("--steps", type=int, help="environment steps of a run (default: the experiment's)")
+    parser.add_argument("--trials", type=whole, default=50, help="trials in all, those of other processes included")
+    parser.add_argument("--steps", type=whole, help="environment steps of a run (default: the experiment's)")
     parser.add_argument("--seeds", nargs="+", default=["500..502"], help="seeds of every trial (default: 500..502)")
-    parser.add_argument("--jobs", type=int, default=2, help="trials side by side (default 2)")
+    parser.add_argument("--jobs", type=whole, default=2, help="trials side by side (default 2)")
     parser.add_argument(
         "--actions", choices=("greedy", "sampled"), default="greedy", help="of the returns that are scored"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from lfcs.pictures import style
 from lfcs.report.facts import Facts
 from lfcs.study.figures import colours_of
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import interval, iqm
 
 WIDE = 7.0  # inches of a page
 
@@ -175,7 +175,7 @@ def _group(axis: Any, own: Sequence[Facts], label: str, colour: Any, key: str) -
     steps, values = common(curves)
     axis.plot(steps, iqm(values.T), "o-", color=colour, linewidth=1.5, markersize=2.5, label=f"{label} ({count})")
     if len(curves) > 1:
-        bounds = np.array([bootstrap_interval(at, rounds=1000) for at in values.T])
+        bounds = np.array([interval(at, rounds=1000) for at in values.T])
         axis.fill_between(steps, *bounds.T, color=colour, alpha=0.15, linewidth=0)
 
 

@@ -20,7 +20,7 @@ from lfcs.playing import of_run
 from lfcs.report import drawings, markup
 from lfcs.report.facts import Facts, shown
 from lfcs.run import load
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import TOLD, in_words
 
 MOST = 12  # runs with a section of their own
 
@@ -164,8 +164,8 @@ def of_several(runs: Sequence[Facts]) -> str:
 
 
 CURVES = (
-    "Thin lines are runs. Thick lines are interquartile means over the runs of a rule, bands their 95 % bootstrap "
-    "intervals; they end where the shortest run does."
+    "Thin lines are runs. Thick lines are interquartile means over the runs of a rule, bands and brackets their "
+    f"{TOLD}; curves end where the shortest run does."
 )
 
 
@@ -183,11 +183,7 @@ def together(runs: Sequence[Facts]) -> str:
 
 def _over(values: Sequence[float]) -> str:
     """Return the interquartile mean of scores and its interval, where there are several."""
-    scores_ = np.array(values)
-    if len(scores_) < 2:
-        return f"{scores_[0]:.2f}"
-    low, high = bootstrap_interval(scores_)
-    return f"{float(iqm(scores_)):.2f} [{low:.2f}, {high:.2f}]"
+    return in_words(np.array(values), ".2f")
 
 
 def each(runs: Sequence[Facts]) -> str:

@@ -27,7 +27,7 @@ from lfcs.monitor import read_metrics
 from lfcs.pictures.style import check_installed, pyplot
 from lfcs.study import many, values
 from lfcs.study.figures import colours_of, draw_band
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import TOLD, in_words, interval, iqm
 
 AGENTS = ["lf-cs", "e-prop", "naive-replay", "bptt-ppo"]
 RETURN = "eval/mean_reward_sampled"
@@ -83,9 +83,8 @@ def curves_in(run_dir: Path, agent: str, seed: int) -> Curve:
 
 
 def cell(scores: np.ndarray) -> str:
-    """Return an interquartile mean and its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(scores)
-    return f"{iqm(scores):.3g} [{low:.3g}, {high:.3g}]"
+    """Return an interquartile mean and its interval."""
+    return in_words(scores, ".3g")
 
 
 def table(curves: Sequence[Curve], changes: Sequence[int]) -> str:
@@ -110,7 +109,7 @@ def draw(path: Path, curves: Sequence[Curve], changes: Sequence[int], title: str
         of_it = [curve for curve in curves if curve.agent == agent]
         length = min(len(curve.steps) for curve in of_it)  # a run that stopped early has fewer
         returns = np.stack([curve.returns[:length] for curve in of_it])
-        bounds = [bootstrap_interval(column, rounds=1000) for column in returns.T]
+        bounds = [interval(column, rounds=1000) for column in returns.T]
         label = f"{agent} ({len(of_it)} seeds)"
         draw_band(axis, of_it[0].steps[:length], iqm(returns.T), bounds, colour, label)
     for change in changes:
@@ -161,7 +160,7 @@ def main(args: argparse.Namespace) -> None:
     text = table(curves, changes)
     out.mkdir(parents=True, exist_ok=True)
     write(out / f"{name}.csv", curves)
-    (out / f"{name}.md").write_text(text + "\n")
+    (out / f"{name}.md").write_text(f"Interquartile mean over seeds, in brackets its {TOLD}.\n\n{text}\n")
     draw(out / f"{name}.png", curves, changes, experiment["env"])
     print(f"\n{text}\n\n{out / name}.csv, .md and .png; TensorBoard: lfcs watch {args.runs / name}")
 

@@ -13,7 +13,7 @@ from lfcs.pictures import style
 from lfcs.pictures.style import pyplot
 from lfcs.study.peers import NAMES
 from lfcs.study.results import Rows, curves_of, diverged, finals, labels_of, last_rows, median
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import interval, iqm
 
 AXES = {"R": "replays R", "C": "windows kept C"}
 FINALS = {"R": "replays", "C": "capacities"}  # names of the figure of final returns
@@ -49,7 +49,7 @@ def draw_finals(path: Path, rows: Rows, colours: Mapping[str, Any], along: str =
     alone = len({row.replays for row in rows}) == 1
     for label, by_r in finals(rows).items():
         r = np.array(sorted(by_r))
-        bounds = [bootstrap_interval(by_r[n]) for n in r]
+        bounds = [interval(by_r[n]) for n in r]
         x = np.maximum(r, NOTHING) * (_aside(label, rows) if alone else 1.0)
         draw_band(axis, x, [float(iqm(by_r[n])) for n in r], bounds, colours[label], label)
     _finish(figure, axis, path, rows, "final return, IQM and 95 % interval", along)
@@ -80,7 +80,7 @@ def draw_curves(
         for label, colour in colours.items():
             steps, curves = curves_of(rows, label, r)
             if len(curves):
-                bounds = [bootstrap_interval(column, rounds=1000) for column in curves.T]
+                bounds = [interval(column, rounds=1000) for column in curves.T]
                 draw_band(axis, steps, iqm(curves.T), bounds, colour, f"{label} ({len(curves)} seeds)")
         if published and published.exists():
             draw_published(axis, published)

@@ -23,7 +23,7 @@ from lfcs.run import read_summary
 from lfcs.spawn import cores, main_not_run_again
 from lfcs.study.jobs import check_number, check_room, finish, is_begun
 from lfcs.study.leaving import LEAVING
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import TOLD, in_words
 from lfcs.study.values import file_names
 
 ROOT = Path("runs/seeds")  # where run directories go by default
@@ -215,9 +215,8 @@ def named(seeds: Sequence[str], most: int = 20) -> str:
 
 
 def aggregate(scores: np.ndarray) -> str:
-    """Return median, interquartile mean and its 95 % bootstrap interval over seeds, as text."""
-    low, high = bootstrap_interval(scores)
-    return f"median {np.median(scores):.2f}, IQM {iqm(scores):.2f} [{low:.2f}, {high:.2f}]"
+    """Return median, interquartile mean and its 95 % interval over seeds, as text."""
+    return f"median {np.median(scores):.2f}, IQM {in_words(scores, '.2f')}"
 
 
 def train(runs: Sequence[Run], root: Path, jobs: int | None = None) -> None:
@@ -229,7 +228,9 @@ def train(runs: Sequence[Run], root: Path, jobs: int | None = None) -> None:
     scores = np.array([of.summary["mean_return"] for of in outcomes if of.summary])
     if len(scores):
         seeds = f"{len(scores)} seed{'s' if len(scores) > 1 else ''}"
-        print(f"\n{seeds}: final greedy return {aggregate(scores)} (95 % bootstrap interval of the IQM)")
+        print(f"\n{seeds}: final greedy return {aggregate(scores)}")
+        if len(scores) > 1:
+            print(f"in brackets: the {TOLD} of the interquartile mean")
         print(f"runs:        {root}/{runs[0][1].name.rpartition('_seed')[0]}_seed*")
         print("with more seeds the same command keeps these")
         print(f"next: lfcs watch {root}, or lfcs report {root}")

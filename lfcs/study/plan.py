@@ -183,12 +183,10 @@ def _task(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _seeds(given: Any) -> tuple[int, ...]:
     """Return seeds, given as a list or as how many there are."""
-    if type(given) is int and given > values.MOST_SEEDS:
-        raise UserError(f"seeds must be at most {values.MOST_SEEDS:,} seeds, got {values.brief(given)}")
-    if type(given) is int and given >= 1:
+    if type(given) is int and 1 <= given <= values.MOST_SEEDS:
         return tuple(range(FIRST_SEED, FIRST_SEED + given))
     if type(given) is int:
-        raise UserError(f"seeds wants at least one seed, got {values.brief(given)}")
+        raise UserError(f"seeds wants a number of seeds from 1 to {values.MOST_SEEDS:,}, got {values.brief(given)}")
     return values.numbers("seeds", given, low=0)
 
 

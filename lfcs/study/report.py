@@ -11,7 +11,7 @@ from lfcs.study.figures import FINALS
 from lfcs.study.plan import Plan
 from lfcs.study.results import Rows, along_capacity, curves_of, diverged, finals
 from lfcs.study.schedule import Rates
-from lfcs.study.stats import iqm, probability_of_improvement
+from lfcs.study.stats import TOLD, TOLD_OF_IMPROVEMENT, iqm, probability_of_improvement
 from lfcs.study.tables import better, by_replays, cell, costs, grid_scores, on_the_way, rates_used, steadiness
 
 OF_PEERS = (
@@ -82,7 +82,7 @@ def _head(found: Comparison) -> list[str]:
         "",
         f"Task: {task}; {plan.steps:,} environment steps a run, seeds {', '.join(map(str, plan.seeds))}. Scores are of "
         f"the final policy over {found.episodes} fresh episodes with sampled actions: interquartile mean over seeds "
-        "and its 95 % bootstrap interval. Every learning rule has the same network, experience and number of "
+        f"and its {TOLD}. Every learning rule has the same network, experience and number of "
         "environment steps. A run has diverged as defined in `lfcs/verdict.py`.",
         *([OF_PEERS] if peers else []),
         *([KEPT] if plan.capacities else []),
@@ -121,7 +121,12 @@ def _scores(view: View, baseline: str) -> list[str]:
     ]
     lines += [*steadiness(rows, axis), ""]
     if len(sampled) > 1:
-        lines += [f"## Probability that {baseline} ends higher, at the same {axis}{at}", ""]
+        lines += [
+            f"## Probability that {baseline} ends higher, at the same {axis}{at}",
+            "",
+            f"With its {TOLD_OF_IMPROVEMENT}:",
+            "",
+        ]
         lines += [*by_replays(rows, better(rows, baseline), axis), ""]
     return lines
 

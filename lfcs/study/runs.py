@@ -13,7 +13,7 @@ import numpy as np
 from lfcs.directory import NOTES, read_settings, read_summary
 from lfcs.errors import UserError
 from lfcs.monitor import read_metrics
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import interval, iqm
 
 FINAL = {"eval/mean_reward": "mean_return", "eval/mean_reward_sampled": "mean_return_sampled"}
 ASIDE = ("seed", "steps", "device", "engine", "train.env_workers", "train.threads")  # do not make a group of their own
@@ -113,5 +113,5 @@ def aggregate(series: Sequence[np.ndarray]) -> Aggregate | None:
     if len(steps) > POINTS:
         steps = np.linspace(first, last, POINTS)
     values = np.array([np.interp(steps, *one) for one in series])
-    bounds = [bootstrap_interval(column, rounds=1000) for column in values.T]
+    bounds = [interval(column, rounds=1000) for column in values.T]
     return Aggregate(steps, iqm(values.T), np.array(bounds))

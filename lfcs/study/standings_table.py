@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lfcs import experiments
-from lfcs.study.stats import bootstrap_interval, iqm
+from lfcs.study.stats import TOLD as INTERVAL
+from lfcs.study.stats import in_words
 from lfcs.study.tables import markdown
 
 MARKS = "<!-- standings: written by python -m lfcs.study.standings -->\n", "<!-- end of standings -->\n"
@@ -20,10 +22,14 @@ HEADER = (
     "task", "rule", "seeds", "steps", "greedy: IQM [95 %], median", "sampled: IQM [95 %], median",
     "steps to threshold", "spikes per neuron and tick", "seconds",
 )  # fmt: skip
-TOLD = """Final policy over 100 episodes on fresh seeds: interquartile mean over seeds, its 95 % bootstrap interval
-(stratified: each task on its own), median. *Steps to threshold*: the first evaluation from which the greedy policy
-stays at or above the threshold to the end, median over seeds, and how many seeds get there; a seed that does not counts
-as infinitely long. Seconds are of learning, one run, with others beside it. No seed here was tuned on."""
+TOLD = textwrap.fill(
+    "Final policy over 100 episodes on fresh seeds: interquartile mean over seeds, in brackets its "
+    f"{INTERVAL}, median. "
+    "*Steps to threshold*: the first evaluation from which the greedy policy stays at or above the threshold to the "
+    "end, median over seeds, and how many seeds get there; a seed that does not counts as infinitely long. Seconds are "
+    "of learning, one run, with others beside it. No seed here was tuned on.",
+    120,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +72,7 @@ def write_standings(path: Path, rows: Sequence[Standing]) -> None:
 def aggregate(scores: Sequence[float]) -> str:
     """Return an interquartile mean with its interval, and the median."""
     found = np.array(scores)
-    low, high = bootstrap_interval(found)
-    return f"{float(iqm(found)):.4g} [{low:.4g}, {high:.4g}], {np.median(found):.4g}"
+    return f"{in_words(found, '.4g')}, {np.median(found):.4g}"
 
 
 def reached(rows: Sequence[Standing]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from lfcs.study.plan import Plan
 from lfcs.study.results import Rows, curves_of, finals, last_rows, median
 from lfcs.study.schedule import Rates
-from lfcs.study.stats import bootstrap_interval, iqm, probability_of_improvement
+from lfcs.study.stats import in_words, iqm, probability_of_improvement
 
 Fill = Callable[[str, int], str]  # a cell of a label at a number of replays
 
@@ -22,8 +22,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def cell(scores: np.ndarray) -> str:
     """Return an interquartile mean with its interval."""
-    low, high = bootstrap_interval(scores)
-    return f"{float(iqm(scores)):.3g} [{low:.3g}, {high:.3g}]"
+    return in_words(scores, ".3g")
 
 
 def by_replays(rows: Rows, fill: Fill, axis: str = "R") -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from lfcs.errors import UserError, brief, nearest
 
 MOST_SEEDS = 10_000
-MOST = 10**12  # of any number of a plan
+MOST = 10**15  # of a whole number
 LONGEST = 80  # characters of a label in a file's name
 
 
@@ -46,11 +46,9 @@ def names(key: str, value: Any) -> tuple[str, ...]:
 
 
 def whole(key: str, value: Any, low: int) -> int:
-    """Return a whole number. Raises UserError on anything else, and below ``low``."""
-    if type(value) is not int or value < low:
-        raise UserError(f"{key} wants a whole number from {low}, got {brief(value)}")
-    if value > MOST:
-        raise UserError(f"{key} must be at most {MOST:,}, got {brief(value)}")
+    """Return a whole number. Raises UserError on anything else, below ``low``, and where nothing could count so far."""
+    if type(value) is not int or not low <= value <= MOST:
+        raise UserError(f"{key} wants a whole number from {low} to {MOST:g}, got {brief(value)}")
     return value
 
 
@@ -60,7 +58,7 @@ def numbers(key: str, value: Any, low: int, whole: bool = True, empty: bool = Fa
     good = isinstance(value, list | tuple) and all(type(one) in kinds and low <= one <= MOST for one in value)
     if not good or len(set(value)) < len(value) or not (value or empty):
         kind = "whole numbers" if whole else "numbers"
-        raise UserError(f"{key} wants a list of different {kind} from {low}, got {brief(value)}")
+        raise UserError(f"{key} wants a list of different {kind} from {low} to {MOST:g}, got {brief(value)}")
     return tuple(value)
 
 
@@ -91,7 +89,7 @@ def seeds(key: str, texts: Iterable[str]) -> list[int]:
 
 def file_name(label: str) -> str:
     """Return a label as part of a file's name."""
-    return re.sub("[^A-Za-z0-9.]+", "-", label)
+    return re.sub("[^A-Za-z0-9.]+", "-", label).lstrip(".") or "-"
 
 
 def file_names(labels: Iterable[str]) -> dict[str, str]:
