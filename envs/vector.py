@@ -51,18 +51,7 @@ def make_vec(
     a bad number of workers, workers that cannot start, arguments that the environment does not take, or a kind that
     there is not of this environment.
     """
-    if workers != "auto" and not workers.isdecimal():
-        raise UserError(f"the number of environment workers must be auto, 0 or more, got {workers!r}")
-    if kind not in KINDS:
-        raise UserError(f"the kind of environments must be one of {', '.join(KINDS)}, got {kind!r}")
-    asked = workers.isdecimal() and int(workers) > 0
-    if kind in ("compiled", "vector", "device"):
-        if any(previous):
-            raise UserError(f"encoder.previous_... need plain environments, not {kind} ones")
-        if asked:
-            raise UserError(f"train.env_kind={kind} steps in this process: it needs train.env_workers=0")
-        if not isinstance(env, str):
-            raise UserError(f"train.env_kind={kind} wants the id of a registered environment, got {env!r}")
+    asked = _checked(env, workers, kind, previous)
     if kind == "vector":
         load(str(env))
         return make_vectorised(short_name(str(env)), num_envs, kwargs)
@@ -83,6 +72,23 @@ def make_vec(
     if count:
         return WorkerVectorEnv(env, num_envs, count, previous, kwargs, timeout)
     return make_sync(env, num_envs, previous, kwargs, timeout=timeout)
+
+
+def _checked(env: Env, workers: str, kind: str, previous: Previous) -> bool:
+    """Return whether workers are asked for. Raises UserError on what there is not, or not together."""
+    if workers != "auto" and not workers.isdecimal():
+        raise UserError(f"the number of environment workers must be auto, 0 or more, got {workers!r}")
+    if kind not in KINDS:
+        raise UserError(f"the kind of environments must be one of {', '.join(KINDS)}, got {kind!r}")
+    asked = workers.isdecimal() and int(workers) > 0
+    if kind in ("compiled", "vector", "device"):
+        if any(previous):
+            raise UserError(f"encoder.previous_... need plain environments, not {kind} ones")
+        if asked:
+            raise UserError(f"train.env_kind={kind} steps in this process: it needs train.env_workers=0")
+        if not isinstance(env, str):
+            raise UserError(f"train.env_kind={kind} wants the id of a registered environment, got {env!r}")
+    return asked
 
 
 def _asked(env: Env, kwargs: Mapping[str, Any]) -> str:

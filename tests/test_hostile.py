@@ -212,7 +212,7 @@ def command(tmp_path, kind, workers, *more):
     )  # fmt: skip
 
 
-def ended(process, timeout=120):
+def ended(process, timeout=400):  # a run that ends well may be the first, and compile
     """Return status and standard error of a process, of whose family nobody may be left."""
     try:
         _, said = process.communicate(timeout=timeout)
