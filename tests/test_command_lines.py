@@ -178,7 +178,8 @@ FLAGS = {
     "train": {
         "--agent": agents, "--steps": integers, "--seed": integers, "--seeds": seeds, "--jobs": integers,
         "--run-dir": files, "--device": words, "--env-workers": small.filter(lambda text: text not in "123"),
-        "--threads": small, "--no-tuned": NO, "--env-kwargs": kwargs, "--watch": words, "--engine": words, "--set": pairs, "--help": NO, "--nothing": NO,
+        "--threads": small, "--no-tuned": NO, "--env-kwargs": kwargs,
+        "--watch": words, "--engine": words, "--set": pairs, "--help": NO, "--nothing": NO,
     },
     "eval": {"--episodes": st.sampled_from(["0", "-1", "1", "x", "2.5", ""]), "--seed": integers},
     "resume": {"--steps": integers},
