@@ -312,6 +312,7 @@ def test_a_thousand_plans(place, plan, flags):
         (["train", "CartPole-v1", "--steps", "1" * 20], "--steps: must be at most 1e+15, got 11111111111111111111"),
         (["train", "CartPole-v1", "--seed", "9" * 5000], "--seed: invalid int value"),
         (["train", "CartPole-v1", "--agent", "\udcff"], r"an argument is not UTF-8: '\udcff'"),
+        (["eval", "\0"], r"an argument has a NUL in it: '\x00'"),
         (["eval", "run", "--seed", "-1"], "--seed must be at least 0, got -1"),
         (["bench", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["compare", "b.json"], "b.json is not JSON"),
