@@ -178,8 +178,8 @@ FLAGS = {
     "train": {
         "--agent": agents, "--steps": integers, "--seed": integers, "--seeds": seeds, "--jobs": integers,
         "--run-dir": files, "--device": words, "--env-workers": small.filter(lambda text: text not in "123"),
-        "--threads": small, "--no-tuned": NO, "--env-kwargs": kwargs, "--watch": words, "--engine": words,
-        "--set": pairs, "--help": NO, "--nothing": NO,
+        "--threads": small, "--no-tuned": NO, "--env-kwargs": kwargs,
+        "--watch": words, "--engine": words, "--set": pairs, "--help": NO, "--nothing": NO,
     },
     "eval": {"--episodes": st.sampled_from(["0", "-1", "1", "x", "2.5", ""]), "--seed": integers},
     "resume": {"--steps": integers},
@@ -312,6 +312,7 @@ def test_a_thousand_plans(place, plan, flags):
         (["train", "CartPole-v1", "--steps", "1" * 20], "--steps: must be at most 1e+15, got 11111111111111111111"),
         (["train", "CartPole-v1", "--seed", "9" * 5000], "--seed: invalid int value"),
         (["train", "CartPole-v1", "--agent", "\udcff"], r"an argument is not UTF-8: '\udcff'"),
+        (["eval", "\0"], r"an argument has a NUL in it: '\x00'"),
         (["eval", "run", "--seed", "-1"], "--seed must be at least 0, got -1"),
         (["bench", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["compare", "b.json"], "b.json is not JSON"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from lfcs.compiled.act import encode_rows, follow_moments
 from lfcs.config import EncoderConfig
 from lfcs.errors import UserError
-from lfcs.kernels import inner
+from lfcs.kernels import compiled
 from lfcs.pointers import Row
 from lfcs.policy import EncoderLoops, encode_pointer
 from lfcs.spaces import binary_of
@@ -36,7 +36,7 @@ def standardised(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> Non
         out[i] = obs[i] if constants[i] != 0.0 else min(max((obs[i] - mean[i]) / std[i], -10.0), 10.0)
 
 
-@inner
+@compiled
 def place(i: int, d: int, obs: Row, mean: Row, std: Row, constants: Row) -> float:
     """Return where in [-1, 1] the i-th of d numbers lies within what its code spans; see :class:`Spanned`."""
     if constants[2 + i] == DECLARED:
@@ -46,7 +46,7 @@ def place(i: int, d: int, obs: Row, mean: Row, std: Row, constants: Row) -> floa
     return min(max(v, -1.0), 1.0)
 
 
-@inner
+@compiled
 def fill_cells(obs: Row, mean: Row, std: Row, constants: Row, out: Row) -> None:
     """x_ij = exp(-p (v_i - c_j)²), outwards from the nearest centre: neighbours differ by a factor of known ratio.
 

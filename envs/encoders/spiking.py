@@ -15,7 +15,7 @@ import numpy as np
 from lfcs.config import EncoderConfig
 from lfcs.envs.encoders.analog import BINARY, Spanned, fill_cells, place
 from lfcs.errors import UserError
-from lfcs.kernels import inner
+from lfcs.kernels import compiled
 from lfcs.pointers import Row
 from lfcs.policy import encode_pointer
 from lfcs.spaces import flat_space, in_words
@@ -25,7 +25,7 @@ FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S11, S27, S30, S31 = (np.uint64(bits) for bits in (11, 27, 30, 31))
 
 
-@inner
+@compiled
 def mixed(word: Any) -> Any:
     """Return 64 random bits of 64 bits.
 

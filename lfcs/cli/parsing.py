@@ -21,12 +21,14 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in two lines, without the whole usage."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and leave with an error at an argument that is not UTF-8: it could be neither said nor kept."""
+        """Parse, and leave with an error at an argument that is not UTF-8 or has a NUL: it could not be said or kept."""
         for text in sys.argv[1:] if args is None else args:
             try:
-                str(text).encode()
+                encoded = str(text).encode()
             except UnicodeEncodeError:
                 self.error(f"an argument is not UTF-8: {text!r}")
+            if b"\0" in encoded:
+                self.error(f"an argument has a NUL in it: {text!r}")
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
