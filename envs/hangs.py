@@ -74,6 +74,8 @@ def look_after(place: np.ndarray, timeout: float, owner: Any = None) -> Lookout:
         return None if place[DOING] == IDLE else (int(place[SERIAL]), int(place[DOING]))
 
     def give_up(beyond: float) -> None:
+        if mark() is None:  # it has just returned
+            return
         place[HUNG] = place[SERIAL]
         if beyond < GRACE:
             interrupt()

@@ -236,9 +236,12 @@ class TrainConfig:
     num_envs: int = setting(8, "environments stepped side by side", low=1, high=10_000)
     env_workers: str = setting("0", "processes that step environments: 0 (none), a number or auto")
     env_timeout: float = setting(
-        60.0, "seconds that a call of an environment may last before the run ends; 0: for ever", low=0.0, high=1e9,
+        60.0,
+        "seconds that a call of an environment may last before the run ends, at least 1; 0: for ever",
+        low=0.0,
+        high=1e9,
         compare=False,
-    )  # fmt: skip
+    )
     env_kind: str = setting(
         "auto",
         "what steps environments: compiled loops, a vector form of their own, plain one by one, tensors on the device, "
@@ -272,6 +275,8 @@ class TrainConfig:
         digits = self.env_workers
         if digits.isdecimal() and (len(digits) > 9 or int(digits) > MOST_WORKERS):
             raise UserError(f"setting train.env_workers must be at most {MOST_WORKERS}, got {digits[:20]}")
+        if 0.0 < self.env_timeout < 1.0:  # a shorter call would be over before it is interrupted
+            raise UserError(f"setting train.env_timeout must be 0 or at least 1 second, got {self.env_timeout:g}")
 
 
 @dataclass(frozen=True)

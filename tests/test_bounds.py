@@ -29,7 +29,7 @@ SIZES = {
 }  # fmt: skip
 TEXTS = {
     "network.neuron": ("lif", "alif"), "encoder.kind": ("population", "standardised", "identity"),
-    "train.env_workers": ("0",), "train.env_kind": ("auto", "plain"), "train.tracker": ("none",),
+    "train.env_workers": ("0",), "train.env_timeout": (0.0, 60.0), "train.env_kind": ("auto", "plain"), "train.tracker": ("none",),
 }  # fmt: skip
 TASKS = "toys:Guess-v0", "toys:Lights-v0", "toys:Box-v0", "toys:Choices-v0", "toys:Dict-v0", "CartPole-v1"
 
@@ -73,7 +73,7 @@ def test_every_number_has_two_bounds(agent):
 )  # fmt: skip
 def test_what_is_too_large_is_one_line_before_it_is_allocated(capsys, monkeypatch, tmp_path, given, message):
     monkeypatch.setattr(machine, "available_memory", lambda: 8_000_000_000)
-    argv = ["train", "toys:Guess-v0", "--run-dir", str(tmp_path / "run"), "--env-workers", "0", "--set", *given]
+    argv = ["train", "toys:Guess-v0", "--run-dir", str(tmp_path / "run"), "--set", *given]
     assert cli.main(argv) != 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and message in lines[0] and not (tmp_path / "run" / "config.json").exists()
