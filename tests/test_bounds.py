@@ -29,7 +29,8 @@ SIZES = {
 }  # fmt: skip
 TEXTS = {
     "network.neuron": ("lif", "alif"), "encoder.kind": ("population", "standardised", "identity"),
-    "train.env_workers": ("0",), "train.env_timeout": (0.0, 60.0), "train.env_kind": ("auto", "plain"), "train.tracker": ("none",),
+    "train.env_workers": ("0",), "train.env_timeout": (0.0, 60.0), "train.env_kind": ("auto", "plain"),
+    "train.tracker": ("none",),
 }  # fmt: skip
 TASKS = "toys:Guess-v0", "toys:Lights-v0", "toys:Box-v0", "toys:Choices-v0", "toys:Dict-v0", "CartPole-v1"
 

@@ -173,16 +173,29 @@ files = words | st.sampled_from(["run", "damaged", "empty", "file", "nowhere", "
 files |= st.sampled_from(["file/x", "new.png", "new.svg", "new.mp4", "new.html", "run/../run", "a" * 5000])
 plans = st.sampled_from([f"{name}.json" for name in "abcdefg"] + ["nowhere.json", "cartpole", "pong-parts"]) | envs
 
+targets = words | st.sampled_from(["xylo", "loihi2", "generic"])
+episodes = st.sampled_from(["0", "-1", "1", "x", "2.5", ""])
+
 NO = st.none()
 FLAGS = {
     "train": {
         "--agent": agents, "--steps": integers, "--seed": integers, "--seeds": seeds, "--jobs": integers,
         "--run-dir": files, "--device": words, "--env-workers": small.filter(lambda text: text not in "123"),
-        "--threads": small, "--no-tuned": NO, "--env-kwargs": kwargs,
-        "--watch": words, "--engine": words, "--set": pairs, "--help": NO, "--nothing": NO,
+        "--threads": small, "--env-timeout": numbers, "--from-nir": files, "--no-tuned": NO, "--env-kwargs": kwargs,
+        "--watch": words, "--engine": words, "--debug": NO, "--set": pairs, "--help": NO, "--nothing": NO,
     },
-    "eval": {"--episodes": st.sampled_from(["0", "-1", "1", "x", "2.5", ""]), "--seed": integers},
-    "resume": {"--steps": integers},
+    "eval": {"--episodes": episodes, "--seed": integers, "--engine": words, "--debug": NO},
+    "resume": {"--steps": integers, "--debug": NO},
+    "profile": {"--episodes": episodes, "--seed": integers, "--sampled": NO, "--energy": words, "--out": files},
+    "quantise": {
+        "--bits": integers, "--per-neuron": NO, "--decay-shift": NO, "--input-bits": integers, "--state-bits": integers,
+        "--curve": NO, "--episodes": episodes, "--seed": integers, "--run-dir": files,
+    },
+    "export": {"--nir": files, "--form": words, "--dt": numbers, "--target": targets},
+    "check": {
+        "--target": targets, "--reader": words, "--fit": files, "--env": envs, "--ticks": integers,
+        "--episodes": episodes,
+    },
     "compare": {
         "--agents": agents, "--replays": integers, "--capacities": integers, "--seeds": seeds, "--steps": integers,
         "--rates": numbers, "--print-plan": NO, "--jobs": integers, "--peers": NO, "--out": files,
@@ -315,8 +328,8 @@ def test_a_thousand_plans(place, plan, flags):
         (["eval", "\0"], r"an argument has a NUL in it: '\x00'"),
         (["eval", "run", "--seed", "-1"], "--seed must be at least 0, got -1"),
         (["bench", "--threads", "0"], "--threads must be at least 1, got 0"),
-        (["compare", "b.json"], "b.json is not JSON"),
-        (["compare", "c.json"], "c.json is not JSON"),
+        (["compare", "b.json"], "b.json is damaged: it is not JSON"),
+        (["compare", "c.json"], "c.json is damaged: it is not JSON"),
     ],
 )
 def test_known_failures_are_a_line(place, argv, expected):

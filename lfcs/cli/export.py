@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 from lfcs.errors import UserError
 
 
@@ -31,8 +31,8 @@ def add(command: Command) -> None:
     what.add_argument("--reader", help="the simulator: rockpool, norse, sinabs or nirtorch")
     checked.add_argument("--fit", type=Path, metavar="FILE", help="with --target xylo: write the policy in its numbers")
     checked.add_argument("--env", help="with --reader: the environment to act in (default: the run's)")
-    checked.add_argument("--ticks", type=int, default=1000, help="with --reader: ticks to compare (default 1000)")
-    checked.add_argument("--episodes", type=int, default=20, help="with --reader: episodes to act in (default 20)")
+    checked.add_argument("--ticks", type=whole, default=1000, help="with --reader: ticks to compare (default 1000)")
+    checked.add_argument("--episodes", type=whole, default=20, help="with --reader: episodes to act in (default 20)")
 
 
 def export(args: argparse.Namespace) -> None:

@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 
 
 def add(command: Command) -> None:
     """Add the command."""
     parser = command("profile", profile, "count what a run's newest policy computes, by NeuroBench's definitions")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories, each counted for itself")
-    parser.add_argument("--episodes", type=int, default=20, help="episodes, those of lfcs eval (default 20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episodes (default 0)")
+    parser.add_argument("--episodes", type=whole, default=20, help="episodes, those of lfcs eval (default 20)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the episodes (default 0)")
     parser.add_argument("--sampled", action="store_true", help="draw actions, not the most probable ones")
     parser.add_argument(
         "--energy", metavar="NUMBERS", help="multiply operations by stated energies: float32, int32 or int8"

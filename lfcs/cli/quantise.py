@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfcs.cli.parsing import Command
+from lfcs.cli.parsing import Command, whole
 from lfcs.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ def add(command: Command) -> None:
     """Add the command."""
     parser = command("quantise", quantise, "write a run's newest policy in few bits, and say what return it keeps")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--bits", type=int, default=8, help="bits of a weight, 2 to 8 (default 8)")
+    parser.add_argument("--bits", type=whole, default=8, help="bits of a weight, 2 to 8 (default 8)")
     parser.add_argument("--per-neuron", action="store_true", help="a scale for each neuron, not one for all")
     parser.add_argument("--decay-shift", action="store_true", help="decays 1 - 2^-k, the nearest to the trained ones")
-    parser.add_argument("--input-bits", type=int, default=8, help="bits of an input, 1 to 16 (default 8)")
-    parser.add_argument("--state-bits", type=int, default=24, help="bits of a membrane, 8 to 32 (default 24)")
+    parser.add_argument("--input-bits", type=whole, default=8, help="bits of an input, 1 to 16 (default 8)")
+    parser.add_argument("--state-bits", type=whole, default=24, help="bits of a membrane, 8 to 32 (default 24)")
     parser.add_argument("--curve", action="store_true", help="also try 2 to 8 bits, with a picture, bits.png")
-    parser.add_argument("--episodes", type=int, default=100, help="of each evaluation (default 100)")
-    parser.add_argument("--seed", type=int, default=1, help="of the evaluations (default 1)")
+    parser.add_argument("--episodes", type=whole, default=100, help="of each evaluation (default 100)")
+    parser.add_argument("--seed", type=whole, default=1, help="of the evaluations (default 1)")
     parser.add_argument("--run-dir", type=Path, help="directory of the quantised run (default: beside the run)")
 
 
@@ -40,11 +40,11 @@ def quantise(args: argparse.Namespace) -> None:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
     form = Format(args.bits, args.per_neuron, args.decay_shift, args.input_bits, args.state_bits)
     form.check()
-    out = args.run_dir or low_bits.beside(args.run, form)
-    low_bits.check_free(out)
     if args.curve:
         style.check_installed()
     trained = low_bits.Trained(args.run)
+    out = args.run_dir or low_bits.beside(args.run.resolve(), form)  # it has a name, where it is "." too
+    low_bits.check_free(out)
     policy = quantised(trained.policy, form)
     before, after = (_play(trained, each, args) for each in (trained.policy, policy))
     trained.write(out, policy, form, before, after)
