@@ -5,11 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -157,7 +155,7 @@ class Team:
         self.places = np.frombuffer(shared, np.int64).reshape(number, WIDTH)
         self.places[:] = new_place()
         context = multiprocessing.get_context("spawn")
-        with main_not_run_again(), born_deaf():
+        with main_not_run_again():
             for k in range(number):
                 self.places[k, DOING], self.places[k, NUMBER] = (
                     MAKING,
@@ -261,19 +259,6 @@ def end(pipes: list[Connection], processes: list[Any], lookout: Lookout, patienc
         process.kill()
     for process in processes:
         process.join()
-
-
-@contextmanager
-def born_deaf() -> Iterator[None]:
-    """Let processes that are started within be born without an ear for Ctrl-C, which is their parent's to handle."""
-    if threading.current_thread() is not threading.main_thread():  # the only one that may
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _portable(env: Env, previous: Previous, kwargs: Mapping[str, Any], spaces: tuple[Any, Any]) -> bytes:
