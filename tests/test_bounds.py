@@ -25,12 +25,12 @@ SIZES = {
     "network.neurons": (2, 12), "network.ticks": (1, 3), "network.tau_m_groups": (2, 5), "rule.window": (1, 12),
     "rule.tau_f": (1, 12), "rule.replays": (1, 3), "rule.tail": (0, 9), "replay.capacity": (0, 3),
     "replay.burn_in": (0, 6), "encoder.cells": (2, 6), "train.num_envs": (1, 3), "train.threads": (1, 2),
-    "train.eval_episodes": (1, 2), "train.final_episodes": (1, 2), "rule.average": (0, 6),
+    "train.eval_episodes": (1, 2), "train.final_episodes": (1, 2), "rule.average": (0, 6), "network.fan_out": (0, 1),
 }  # fmt: skip
 TEXTS = {
     "network.neuron": ("lif", "alif"), "encoder.kind": ("population", "standardised", "identity"),
     "train.env_workers": ("0",), "train.env_timeout": (0.0, 60.0), "train.env_kind": ("auto", "plain"),
-    "train.tracker": ("none",),
+    "train.tracker": ("none",), "train.from_nir": ("",), "encoder.previous_observation": (False,),
 }  # fmt: skip
 TASKS = "toys:Guess-v0", "toys:Lights-v0", "toys:Box-v0", "toys:Choices-v0", "toys:Dict-v0", "CartPole-v1"
 
