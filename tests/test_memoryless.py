@@ -44,7 +44,8 @@ def test_a_gradient_is_the_sum_of_those_of_single_steps(double, engine_type, tic
     for memory in (True, False):
         engine, rest, x, reset = lived(engine_type, memory, ticks)
         outputs, n = engine.network.readout.shape[0], 12
-        error, feedback, drive = torch.randn(STEPS, BATCH, outputs), torch.randn(outputs, n), torch.randn(n)
+        sizes = (STEPS, BATCH, outputs), (outputs, n), (n,)
+        error, feedback, drive = (torch.randn(size, dtype=torch.float64) for size in sizes)
 
         def gradient(part, engine=engine, rest=rest, x=x, reset=reset, given=(error, feedback, drive)):
             first = reset[part].clone()

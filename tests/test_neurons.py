@@ -66,11 +66,11 @@ def test_its_gradient_equals_autograd(double):
         params, value = network.read(state, x_t)
         outputs.append(torch.cat((params, value[:, None]), dim=1))
         states.append(state.data.detach())
-    error = torch.randn(12, 3, 3, generator=torch.Generator().manual_seed(1))
+    error = torch.randn(12, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     weights = [network.input.weight, network.input.bias, network.recurrent]
     w_in, b, w_rec = torch.autograd.grad((torch.stack(outputs) * error).sum(), weights)
     seen = state.with_data(torch.stack(states))
-    given = seen, reset, error, network.readout[:, :-1], torch.zeros(9)
+    given = seen, reset, error, network.readout[:, :-1], torch.zeros(9, dtype=torch.float64)
     hidden, _ = TensorEngine(network).gradients(*given)
     expected = torch.cat((w_in.T, b[None], w_rec.fill_diagonal_(0.0).T))
     assert_close(hidden, expected, rtol=0, atol=1e-10)
@@ -96,7 +96,9 @@ def test_the_postsynaptic_factor_is_the_same_in_every_engine(double, ticks):
     by_tick = torch.zeros(10 * ticks, 3, dtype=torch.bool)
     by_tick[::ticks] = reset
     g = torch.Generator().manual_seed(0)
-    error, feedback, drive = (torch.randn(*shape, generator=g) for shape in ((8, 3, 3), (3, 9), (9,)))
+    error, feedback, drive = (
+        torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((8, 3, 3), (3, 9), (9,))
+    )
     engines = [make(network) for make in (CompiledEngine, TensorEngine)]
     seen = engines[0].run(x, network.initial_state(3), reset).states
     ours, theirs = (engine.post(seen, by_tick, error, feedback, drive) for engine in engines)

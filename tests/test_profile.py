@@ -258,8 +258,11 @@ def learned():
     """Return a network, what it ran through, and what the output layer wants, in double precision."""
     network, _ = make_policy(N, D, K, ticks=TICKS)
     g = torch.Generator().manual_seed(3)
-    x, reset = torch.randn(S + 1, B, D, generator=g), torch.zeros(S + 1, B, dtype=torch.bool)
-    error, feedback = torch.randn(S, B, K + 1, generator=g), torch.randn(K + 1, N, generator=g)
+    x, reset = torch.randn(S + 1, B, D, generator=g, dtype=torch.float64), torch.zeros(S + 1, B, dtype=torch.bool)
+    error, feedback = (
+        torch.randn(S, B, K + 1, generator=g, dtype=torch.float64),
+        torch.randn(K + 1, N, generator=g, dtype=torch.float64),
+    )
     return network, x, reset, error, feedback
 
 
@@ -289,11 +292,16 @@ def scalar_forward(network, x, state):
         for b, j in itertools.product(range(B), range(D)):
             row[b][K], products = row[b][K] + network.path[j].item() * x_t[b][j], products + 1
         out.append(row)
-    return torch.tensor(mems), torch.tensor(spikes), torch.tensor(out), products
+    return (
+        torch.tensor(mems, dtype=torch.float64),
+        torch.tensor(spikes, dtype=torch.float64),
+        torch.tensor(out, dtype=torch.float64),
+        products,
+    )
 
 
 def scalar_signal(error, feedback):
-    signal, products = torch.zeros(S, B, N), 0
+    signal, products = torch.zeros(S, B, N, dtype=torch.float64), 0
     for s, b, k, i in itertools.product(range(S), range(B), range(K + 1), range(N)):
         signal[s, b, i] += error[s, b, k] * feedback[k, i]
         products += 1
@@ -302,11 +310,16 @@ def scalar_signal(error, feedback):
 
 def scalar_outer(post, pre, error, y, x):
     """Return gradients of hidden and readout weights and of the critic's path by loops, and how many products."""
-    hidden, readout, path, products = torch.zeros(D + 1 + N, N), torch.zeros(K + 1, N + 1), torch.zeros(D), 0
+    hidden, readout, path, products = (
+        torch.zeros(D + 1 + N, N, dtype=torch.float64),
+        torch.zeros(K + 1, N + 1, dtype=torch.float64),
+        torch.zeros(D, dtype=torch.float64),
+        0,
+    )
     for t, b, j, i in itertools.product(range(len(post)), range(B), range(D + 1 + N), range(N)):
         hidden[j, i] += pre[t, b, j] * post[t, b, i]
         products += 1
-    extended = torch.cat((y, torch.ones(S, B, 1)), dim=2)
+    extended = torch.cat((y, torch.ones(S, B, 1, dtype=torch.float64)), dim=2)
     for s, b, k, i in itertools.product(range(S), range(B), range(K + 1), range(N + 1)):
         readout[k, i] += error[s, b, k] * extended[s, b, i]
         products += 1
@@ -337,13 +350,13 @@ def test_the_cost_of_a_local_update_is_that_of_loops_over_its_synapses(double):
     assert torch.equal(spk, run.states.spk) and spk.any()
     chunk = seen.at(slice(TICKS - TAIL, None))
     signal, products = scalar_signal(error, feedback)
-    filtered = torch.zeros(len(chunk.data), B, N)
+    filtered = torch.zeros(len(chunk.data), B, N, dtype=torch.float64)
     filtered[TAIL + TICKS - 1 :: TICKS] = signal
     filtered = rules.filter_backwards(filtered, network.config.kappa, torch.zeros(len(filtered), B, dtype=torch.bool))
     post = filtered * rules.surrogate_derivative(chunk.mem - 1.0, network.config.dampening)
     *found, outer = scalar_outer(post, chunk.trace, error, run.states.readout[TICKS - 1 :: TICKS], x[1:])
     by_tick = torch.zeros(len(chunk.data), B, dtype=torch.bool)
-    expected = engine.gradients(chunk, by_tick, error, feedback, torch.zeros(N))
+    expected = engine.gradients(chunk, by_tick, error, feedback, torch.zeros(N, dtype=torch.float64))
     for ours, theirs in zip(found, expected, strict=False):
         assert_close(ours, theirs)
     told = costs.local_update(SIZES, S, TAIL)
@@ -360,7 +373,11 @@ def test_the_cost_of_bptt_is_that_of_loops_over_its_synapses(double):
     signal, products = scalar_signal(error, feedback)
     config, w_rec, backward = network.config, network.hidden[D + 1 :], 0
     psi = rules.surrogate_derivative(run.states.mem - 1.0, config.dampening)
-    later, of_y, post = torch.zeros(B, N), torch.zeros(B, N), torch.zeros(S * TICKS, B, N)
+    later, of_y, post = (
+        torch.zeros(B, N, dtype=torch.float64),
+        torch.zeros(B, N, dtype=torch.float64),
+        torch.zeros(S * TICKS, B, N, dtype=torch.float64),
+    )
     for t in reversed(range(S * TICKS)):
         of_y = config.kappa * of_y + (signal[t // TICKS] if t % TICKS == TICKS - 1 else 0.0)
         of_z = (1 - config.kappa) * of_y
@@ -369,12 +386,12 @@ def test_the_cost_of_bptt_is_that_of_loops_over_its_synapses(double):
                 of_z[b, j] += w_rec[j, i] * later[b, i]
                 backward += 1
         later = post[t] = psi[t] * of_z + config.beta * later
-    ones, held = torch.ones(S * TICKS, B, 1), x[1:].repeat_interleave(TICKS, 0)
+    ones, held = torch.ones(S * TICKS, B, 1, dtype=torch.float64), x[1:].repeat_interleave(TICKS, 0)
     before = torch.cat((first.spk[None], run.states.spk[:-1]))
     pre = torch.cat((held, ones, before), dim=2)
     *found, outer = scalar_outer(post, pre, error, run.states.readout[TICKS - 1 :: TICKS], x[1:])
     by_tick = torch.zeros(S * TICKS, B, dtype=torch.bool)
-    expected = engine.gradients(run.states, by_tick, error, feedback, torch.zeros(N))
+    expected = engine.gradients(run.states, by_tick, error, feedback, torch.zeros(N, dtype=torch.float64))
     for ours, theirs in zip(found, expected, strict=False):
         assert_close(ours, theirs)
     told = costs.bptt_update(SIZES, S)
