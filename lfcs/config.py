@@ -413,12 +413,20 @@ def _kind_name(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
+# settings that files of before do not have: their default is what was done then
+LATER = {
+    "encoder": {"bounds", "previous_action", "previous_reward", "previous_observation"},
+    "network": {"fan_out"},
+    "train": {"env_timeout", "eval_max_steps", "from_nir"},
+}
+
+
 def _check_complete(name: str, given: Any, kind: type) -> None:
-    """Raise UserError unless a section of settings is a dictionary that holds every one."""
+    """Raise UserError unless a section of settings is a dictionary that holds every one, but those of LATER."""
     if not isinstance(given, dict):
         raise UserError(f"section {name} wants a dictionary, got {brief(given)}")
     for f in fields(kind):
-        if f.name not in given:
+        if f.name not in given and f.name not in LATER.get(name, ()):
             raise UserError(f"setting {name}.{f.name} is missing")
 
 

@@ -67,7 +67,7 @@ def steps(run_dir):
 def arrays(run_dir):
     """Return every array of the newest checkpoint."""
     with np.load(max((run_dir / "checkpoints").glob("step_*.npz")), allow_pickle=False) as found:
-        return {name: found[name].tobytes() for name in found.files if name != "tree"}
+        return {name: found[name].tobytes() for name in found.files if name not in ("tree", "seal")}
 
 
 def points(run_dir):

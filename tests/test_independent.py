@@ -164,4 +164,7 @@ def test_the_probability_of_improvement_is_exact(sizes):
 
 def test_no_test_hides_a_leak_of_torchs_default_precision():
     for path in Path(__file__).parent.glob("*.py"):
-        assert not re.search(r"torch\.set_default_(d)type", path.read_text()), path.name
+        hides = re.search(r"torch\.set_default_(d)type", path.read_text())
+        assert not hides or path.name in ("hostile_envs.py", "test_hostile.py"), (
+            path.name
+        )  # which does what nobody should
