@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -42,7 +41,7 @@ def family(group):
     return found
 
 
-def until(what, seconds=90.0):
+def until(what, seconds=300.0):
     """Wait until something is so; return whether it came to be."""
     end = time.monotonic() + seconds
     while not what():
@@ -80,10 +79,3 @@ def points(run_dir):
 def outcome(run_dir):
     """Return all that a finished run leaves and that does not depend on the clock."""
     return rows(run_dir), arrays(run_dir), points(run_dir)
-
-
-def end(process):
-    """Kill what is left of a session."""
-    for pid in family(process.pid):
-        os.kill(pid, signal.SIGKILL)
-    process.communicate()

@@ -30,7 +30,7 @@ def test_every_signal_ends_a_run_with_a_checkpoint_and_says_how_to_go_on(tmp_pat
         os.kill(process.pid, number)
         if number != signal.SIGINT:
             os.kill(process.pid, number)  # as terminals and schedulers do
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 128 + number and "Traceback" not in err, err
         assert err.splitlines()[-1].endswith(f"continue with: lfcs resume {run_dir}"), err
         newest = max((run_dir / "checkpoints").glob("step_*.npz"))
@@ -46,7 +46,7 @@ def test_a_hang_up_that_is_ignored_stays_so(tmp_path):
         signal.signal(signal.SIGHUP, before)
     assert kills.until(lambda: kills.steps(tmp_path / "run")), process.communicate()
     os.kill(process.pid, signal.SIGHUP)
-    assert process.communicate(timeout=60) and process.returncode == 0
+    assert process.communicate(timeout=300) and process.returncode == 0
 
 
 def stopped_at(seconds, run_dir, number=signal.SIGINT):
@@ -54,7 +54,7 @@ def stopped_at(seconds, run_dir, number=signal.SIGINT):
     process = kills.start(kills.train(run_dir, steps=100_000))
     time.sleep(seconds)
     os.kill(process.pid, number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     wrong = []
     if "Traceback" in err or "Error" in err or "Exception" in err:
         wrong.append(err)
@@ -160,8 +160,8 @@ def test_workers_of_environments_end_with_the_run(tmp_path, number):
     assert kills.until(lambda: len(kills.steps(tmp_path)) > 1), process.communicate()
     assert len(kills.family(process.pid)) > 2
     os.kill(process.pid, number)
-    process.wait(timeout=60)
-    assert kills.until(lambda: not kills.family(process.pid), 30), "an orphan is left"
+    process.wait(timeout=300)
+    assert kills.until(lambda: not kills.family(process.pid), 60), "an orphan is left"
     process.communicate()
 
 
@@ -172,5 +172,5 @@ def test_a_worker_whose_environment_hangs_ends_with_the_run(tmp_path):
     time.sleep(2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert kills.until(lambda: not kills.family(process.pid), 30), "an orphan is left"
+    assert kills.until(lambda: not kills.family(process.pid), 60), "an orphan is left"
     process.communicate()
