@@ -243,8 +243,12 @@ def test_the_spiking_encoders_are_in_the_face_of_envs():
 
 
 @pytest.mark.slow
-def test_all_spiking_input_learns_cartpole():
-    settings = {"encoder.kind": "bernoulli", "encoder.cells": 60, "encoder.width": 6.0, "train.watch": "none"}
-    returns = [lfcs.train("CartPole-v1", steps=50_000, seed=s, settings=settings).summary["mean_return"]
-               for s in range(1000, 1003)]  # fmt: skip
-    assert np.median(returns) >= 475
+def test_all_spiking_input_learns_cartpole(tmp_path):
+    settings = {"encoder.kind": "bernoulli", "encoder.cells": 60, "encoder.width": 6.0, "rule.lr_path": 0.01}
+    found = [
+        lfcs.train(
+            "CartPole-v1", steps=50_000, seed=seed, settings=settings, watch="none", run_dir=tmp_path / str(seed)
+        )
+        for seed in range(1000, 1005)
+    ]
+    assert np.median([run.summary["mean_return"] for run in found]) >= 475
