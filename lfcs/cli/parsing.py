@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in two lines, without the whole usage."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and leave with an error at an argument that is not UTF-8 or has a NUL: it could not be kept."""
+        """Parse, and leave with an error at an argument that is not UTF-8 or has a NUL: none could be said or kept."""
         for text in sys.argv[1:] if args is None else args:
             try:
                 encoded = str(text).encode()
