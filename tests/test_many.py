@@ -149,7 +149,7 @@ def test_a_seed_that_fails_is_named_and_loses_no_other(capsys, tmp_path, monkeyp
             broken.setenv(name, value)
         err, out = failing(capsys, *argv)
     assert "2 of 3 runs failed: seeds 1, 2; the same command tries again what failed" in err
-    assert "seed 1 failed: its process died with exit status 3" in out and "seed 2 failed: ValueError: ow" in out
+    assert "seed 1 failed: its process died with exit status 3" in out and "ValueError: ow; its traceback is in" in out
     assert "1 seed: final greedy return median" in out
     assert cli.main([str(a) for a in argv]) == 0
     assert "1 of 3 runs are finished already" in capsys.readouterr().out
