@@ -430,8 +430,19 @@ def _check_complete(name: str, given: Any, kind: type) -> None:
             raise UserError(f"setting {name}.{f.name} is missing")
 
 
+# what a policy that was saved before there was such a setting is like, whatever the default is now
+BEFORE: dict[str, dict[str, Any]] = {
+    "network": {
+        "neuron": "lif", "readout_gain": 0.1, "critic_path": False, "tau_m_max": 0.0, "tau_m_groups": 4,
+        "adaptation": 0.2, "tau_a": 50.0, "memory": True,
+    },
+    "encoder": {"bounds": "auto", "previous_action": False, "previous_reward": False},
+}  # fmt: skip
+
+
 def section(name: str, given: Any) -> Any:
-    """Return the settings of a section that were written out. Raises UserError as :meth:`Config.from_dict` does."""
+    """Return the settings of a section of a saved policy. Raises UserError as :meth:`Config.from_dict` does."""
+    given = BEFORE[name] | given if isinstance(given, dict) else given
     _check_complete(name, given, SECTIONS[name])
     return SECTIONS[name](**{key: parse(f"{name}.{key}", value) for key, value in given.items()})
 

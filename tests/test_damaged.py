@@ -519,3 +519,17 @@ def test_a_row_of_metrics_that_was_changed_is_noticed(copied):
         path.write_text("\n".join(bad) + "\n")
         with pytest.raises(UserError, match=r"metrics\.csv is damaged"):
             monitor.read_metrics(copied)
+
+
+def test_a_policy_of_before_a_setting_is_what_it_was_then(copied):
+    """The default of ``network.critic_path`` has changed since: an older policy has none, whatever it is now."""
+    policy = lfcs.load(copied / "policy.npz")
+    saved = policy.state_dict()
+    del saved["network"]["critic_path"], saved["weights"]["value_path.weight"]
+    checkpoint.save(copied / "older.npz", {"policy": saved})
+    older = lfcs.load(copied / "older.npz")
+    assert not older.network.config.critic_path and older.network.hidden.equal(policy.network.hidden)
+    del saved["network"]["tau_m"]
+    checkpoint.save(copied / "older.npz", {"policy": saved})
+    with pytest.raises(UserError, match=r"setting network\.tau_m is missing"):
+        lfcs.load(copied / "older.npz")
