@@ -346,6 +346,8 @@ class Config:
                 raise UserError(f"setting {f.name} is missing")
         groups = {"agent": data["options"]} | {name: data[name] for name in SECTIONS}
         for name, kind in _sections(options).items():
+            if isinstance(groups[name], dict):
+                groups[name] = BEFORE.get(name, {}) | groups[name]
             _check_complete(name, groups[name], kind)
         top = {k: v for k, v in data.items() if k not in (*SECTIONS, "options")}
         flat = {f"{section}.{key}": value for section, group in groups.items() for key, value in group.items()}
@@ -413,31 +415,24 @@ def _kind_name(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
-# settings that files of before do not have: their default is what was done then
-LATER = {
-    "encoder": {"bounds", "previous_action", "previous_reward", "previous_observation"},
-    "network": {"fan_out"},
-    "train": {"env_timeout", "eval_max_steps", "from_nir"},
-}
-
-
-def _check_complete(name: str, given: Any, kind: type) -> None:
-    """Raise UserError unless a section of settings is a dictionary that holds every one, but those of LATER."""
-    if not isinstance(given, dict):
-        raise UserError(f"section {name} wants a dictionary, got {brief(given)}")
-    for f in fields(kind):
-        if f.name not in given and f.name not in LATER.get(name, ()):
-            raise UserError(f"setting {name}.{f.name} is missing")
-
-
-# what a policy that was saved before there was such a setting is like, whatever the default is now
+# what runs and policies that were saved before there was such a setting are like, whatever the default is now
 BEFORE: dict[str, dict[str, Any]] = {
     "network": {
         "neuron": "lif", "readout_gain": 0.1, "critic_path": False, "tau_m_max": 0.0, "tau_m_groups": 4,
-        "adaptation": 0.2, "tau_a": 50.0, "memory": True,
+        "adaptation": 0.2, "tau_a": 50.0, "memory": True, "fan_out": 0,
     },
-    "encoder": {"bounds": "auto", "previous_action": False, "previous_reward": False},
+    "encoder": {"bounds": "auto", "previous_action": False, "previous_reward": False, "previous_observation": False},
+    "train": {"env_timeout": 0.0, "eval_max_steps": 10**12, "from_nir": ""},
 }  # fmt: skip
+
+
+def _check_complete(name: str, given: Any, kind: type) -> None:
+    """Raise UserError unless a section of settings is a dictionary that holds every one."""
+    if not isinstance(given, dict):
+        raise UserError(f"section {name} wants a dictionary, got {brief(given)}")
+    for f in fields(kind):
+        if f.name not in given:
+            raise UserError(f"setting {name}.{f.name} is missing")
 
 
 def section(name: str, given: Any) -> Any:
