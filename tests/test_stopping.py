@@ -65,7 +65,7 @@ def stopped_at(seconds, run_dir, number=signal.SIGINT):
         wrong.append(f"half made: {list(run_dir.rglob('*'))}")
     if begun and cli.main(["list", "runs", str(run_dir)]) != 0:
         wrong.append("cannot be read")
-    if kills.family(process.pid):
+    if not kills.until(lambda: not kills.family(process.pid), 60):
         wrong.append("a process is left")
     return wrong
 
@@ -115,7 +115,7 @@ def stop(argv, out, number, rows):
     else:
         _, err = process.communicate(timeout=300)
         assert process.returncode in (0, 128 + number) and "Traceback" not in err, err
-        assert not kills.family(process.pid), "an orphan is left"
+        assert kills.until(lambda: not kills.family(process.pid), 60), "an orphan is left"
     return process
 
 
