@@ -126,6 +126,7 @@ def begin(
     with stopping.undone(lambda: _unmake(run_dir, held, claimed)):
         if (run_dir / "config.json").exists():  # before anything slow
             raise UserError(f"{run_dir} already holds a run: resume it or choose another directory")
+        checkpoint.sweep(run_dir)  # what was killed before it had begun
         stands = standing(config, run_dir, callbacks, progress, make_env)
         trainer = make_trainer(config, agent, make_env, stands, run_dir, starting(config))
         trainer.lock = held
