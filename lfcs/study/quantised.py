@@ -3,7 +3,7 @@
     python -m lfcs.study.quantised [--tasks cartpole acrobot pong] [--seeds 1000..1004] [--bits 8 6 5 4 3 2] [--jobs 2]
 
 Runs are kept below --runs: finished ones are not run again. Rows of experiments/results/quantised.csv are
-kept too: one for each policy and form, greedy over 100 episodes, 0 bits being full precision.
+kept too: one for each policy and form, greedy over --episodes, 0 bits being full precision.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from lfcs.study.stats import iqm
 ROOT = Path("runs/quantised")  # where run directories go by default
 STEPS = {"cartpole": 20_000, "acrobot": 100_000, "pong": 60_000}
 BITS = 8, 6, 5, 4, 3, 2
-EPISODES = 100
 
 
 class Row(NamedTuple):
@@ -46,7 +45,9 @@ class Row(NamedTuple):
     greedy: float
 
 
-def measured(task: str, run_dir: Path, bits: Sequence[int], seed: int, have: Container[Any]) -> Iterator[Row]:
+def measured(
+    task: str, run_dir: Path, bits: Sequence[int], episodes: int, seed: int, have: Container[Any]
+) -> Iterator[Row]:
     """Yield the returns of a run's policy in full precision and in every form, but those that we ``have``."""
     trained = Trained(run_dir)
     at = task, trained.config.seed, trained.steps
@@ -55,7 +56,7 @@ def measured(task: str, run_dir: Path, bits: Sequence[int], seed: int, have: Con
             continue
         of, per_neuron, shift = form
         policy = quantise(trained.policy, Format(of, bool(per_neuron), bool(shift))) if of else trained.policy
-        yield Row(*at, *form, float(trained.score(policy, EPISODES, seed, ways=("greedy",))["greedy"].mean()))
+        yield Row(*at, *form, float(trained.score(policy, episodes, seed, ways=("greedy",))["greedy"].mean()))
 
 
 def read(path: Path) -> list[Row]:
@@ -119,7 +120,7 @@ def main(args: argparse.Namespace) -> None:
             many.judge(runs, outcomes)
         for _, run_dir in runs:
             rows = read(args.out)
-            rows += measured(task, run_dir, args.bits, args.seed, {row[:-1] for row in rows})
+            rows += measured(task, run_dir, args.bits, args.episodes, args.seed, {row[:-1] for row in rows})
             write(args.out, rows)
         print(table([row for row in read(args.out) if row.task == task]), flush=True)
     print(f"\n{args.out}")
@@ -130,6 +131,7 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", nargs="+", default=list(STEPS), help="names of experiments (default: all three)")
     parser.add_argument("--seeds", nargs="+", default=["1000..1004"], help="of the runs (default 1000..1004)")
     parser.add_argument("--bits", nargs="+", type=int, default=list(BITS), help="of weights (default 8 6 5 4 3 2)")
+    parser.add_argument("--episodes", type=int, default=100, help="of an evaluation (default 100)")
     parser.add_argument("--seed", type=int, default=1, help="of the evaluations (default 1)")
     parser.add_argument("--jobs", type=int, help="runs side by side (default: as many as there are cores)")
     parser.add_argument("--runs", type=Path, default=ROOT, help="where run directories go")
