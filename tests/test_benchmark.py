@@ -54,3 +54,21 @@ def test_the_benchmark_of_no_device_is_one_line(capsys):
     assert capsys.readouterr().err.endswith("error: device cuda: this machine has no usable CUDA device\n")
     assert cli.main(["bench", "--device", "cpu", "--to-threshold"]) == 1
     assert "cannot be given together" in capsys.readouterr().err
+
+
+def test_the_steps_to_a_threshold_are_counted_and_endless_where_it_is_not_reached(tmp_path, capsys, monkeypatch):
+    from lfcs.study import threshold
+
+    monkeypatch.setattr(threshold.peers_jax, "INSTALLED", False)
+    monkeypatch.setattr(threshold, "SPIKING_STEPS", 3000)
+    found = {}
+    for score in (1.0, 501.0):  # any policy, and none
+        monkeypatch.setattr(threshold, "SCORE", score)
+        assert cli.main(["bench", "--to-threshold", "--seeds", "1", "--out", str(tmp_path / "bench.json")]) == 0
+        (rows,) = [v for k, v in json.loads((tmp_path / "bench.json").read_text()).items() if k.startswith("Until")]
+        found[score] = rows["ours"]
+    assert 2048 <= float(found[1.0]["steps"]) < 3000 and 0 < found[1.0]["seconds"] < math.inf
+    assert found[501.0]["steps"] == "inf" and found[501.0]["seconds"] == math.inf
+    assert "greedy mean of 501 on CartPole-v1" in capsys.readouterr().out
+    assert cli.main(["bench", "--to-threshold", "--seeds", "0"]) == 1
+    assert "--seeds must be at least 1" in capsys.readouterr().err
