@@ -14,7 +14,7 @@ from lfcs.config import NetworkConfig
 from lfcs.engines import CompiledEngine, TensorEngine, make_engine
 from lfcs.errors import UserError
 from lfcs.network import NetState, SpikingNetwork
-from lfcs.neurons import LIF, make_neuron
+from lfcs.neurons import ALIF, LIF, make_neuron
 
 
 class Slowed(LIF):
@@ -86,6 +86,13 @@ def test_it_trains_saves_and_loads_by_name(tmp_path):
         network_of("lfi")
     with pytest.raises(ValueError, match="Slowed has no compiled loops"):
         CompiledEngine(network_of("test_neurons:Slowed"))
+
+
+@pytest.mark.parametrize("base", [LIF, ALIF])
+@pytest.mark.parametrize("method", ["tick", "post"])
+def test_a_neuron_that_changes_an_equation_has_not_the_loops_of_the_old_one(base, method):
+    changed = type("Changed", (base,), {method: lambda self, *given: getattr(base, method)(self, *given)})
+    assert changed(NetworkConfig()).loops is None and base(NetworkConfig()).loops is not None
 
 
 @pytest.mark.parametrize("ticks", [1, 2])

@@ -8,8 +8,10 @@ import shlex
 from html.parser import HTMLParser
 from io import BytesIO
 
+import gymnasium
 import numpy as np
 import pytest
+from toys import Clock
 
 import lfcs
 from lfcs import cli, run
@@ -185,3 +187,19 @@ def test_text_is_text_and_numbers_stand_to_the_right():
 
 def test_runs_of_folders_are_each_there_once(runs):
     assert runs_of([runs / "lf-cs_1", runs]) == [runs / n for n in ("lf-cs_1", "e-prop_0", "e-prop_1", "lf-cs_0")]
+
+
+def test_what_comes_from_outside_is_text_on_a_page(tmp_path):
+    """A run's directory and its environment's arguments, which a stranger may have chosen."""
+    gymnasium.register("Labelled-v0", entry_point=lambda label: Clock())
+    script, name = "<script>alert(1)</script>", "<img src=x onerror=alert(2)>"
+    for seed in (0, 1):
+        given = {"seed": seed, "settings": SMALL, "tuned": False, "env_kwargs": {"label": script}}
+        lfcs.train("Labelled-v0", steps=100, run_dir=tmp_path / "of" / f"{name}{seed}", **given)
+    for at in (tmp_path / "of" / f"{name}0", tmp_path / "of"):
+        assert cli.main(["report", str(at), "--out", str(tmp_path / "page.html")]) == 0
+        html = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "<script" not in html and "<img src=x" not in html
+        found = Page(html)
+        assert found.fetched == [] and all(src.startswith("data:") for _, src in found.images)
+        assert name in found.text and (script in found.text or at.name == "of")
