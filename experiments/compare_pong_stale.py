@@ -9,7 +9,8 @@ PLAN = {
     "capacities": [1, 4, 16],
     "seeds": [60, 61, 62, 63, 64],
     "grid_seeds": [201, 202],
-    "grid_steps": 100_000,
+    "steps": 60_000,  # the script's own are 250,000: this is 161 runs
+    "grid_steps": 40_000,
     "rates": [5e-4, 1e-3, 2e-3, 3e-3],
     "agents": {
         "lf-cs": {},
@@ -20,6 +21,6 @@ PLAN = {
         "v-trace": {},
         "bptt-ppo": {"settings": {"rule.tau_f": 20}},
     },
-    "settings": {"train.eval_every": 50_000},
+    "settings": {"train.eval_every": 20_000},
     "peers": [],
 }

@@ -246,3 +246,25 @@ def test_learning_online_goes_on_from_what_was_saved(double):
     for _ in range(3):
         assert one.window() == other.window()
     assert torch.equal(one.learner.slow.eps, other.learner.slow.eps)
+
+
+def test_a_membrane_at_the_threshold_does_not_fire_and_one_above_does():
+    neuron = neurons.ALIF(NetworkConfig(neurons=3, adaptation=0.5))
+    spk, mem, adaptation = neuron.tick(  # a spike before: A = 1 + 0.5, and 1 is taken off the membrane
+        torch.tensor([[2.5, 2.5 + 2**-20, 2.5 - 2**-20]]), (torch.ones(1, 3), torch.zeros(1, 3), torch.zeros(1, 3))
+    )
+    fields = spk, mem, adaptation
+    assert torch.equal(neuron.threshold(fields), torch.full((1, 3), 1.5))
+    assert mem[0, 0] == 1.5 and torch.equal(spk, torch.tensor([[0.0, 1.0, 0.0]]))
+    assert torch.equal(neuron.threshold((spk, mem, 2.0 * adaptation)), torch.full((1, 3), 2.0))
+
+
+@pytest.mark.parametrize("neuron", ["lif", "alif"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_engine_fires_at_the_threshold(double, neuron, engine):
+    policy, _ = make_policy(3, 3, 2, neuron=neuron)
+    policy.hidden.zero_()
+    policy.hidden[:3] = torch.eye(3)  # neuron i gets input i
+    x = torch.tensor([[[1.0, 1.0 + 2**-40, 1.0 - 2**-40]]], dtype=torch.float64)
+    seen = engine(policy).run(x, policy.initial_state(1), torch.zeros(1, 1, dtype=torch.bool)).states
+    assert seen.spk[0, 0].tolist() == [0.0, 1.0, 0.0]

@@ -53,7 +53,8 @@ BUILTIN = {
     | {"seeds": tuple(range(60, 70)), "agents": STALE["agents"] | {"bptt-ppo": Entry("bptt-ppo")}},
     "pong-stale": PONG | STALE
     | {
-        "seeds": tuple(range(60, 65)), "grid_replays": (4,), "rates": (5e-4, 1e-3, 2e-3, 3e-3),
+        "seeds": tuple(range(60, 65)), "steps": 60_000, "settings": {"train.eval_every": 20_000}, "grid_steps": 40_000,
+        "grid_replays": (4,), "rates": (5e-4, 1e-3, 2e-3, 3e-3),
         "agents": STALE["agents"] | {"bptt-ppo": Entry("bptt-ppo", {"rule.tau_f": 20})},
     },
     "cartpole-parts": CARTPOLE | PARTS
