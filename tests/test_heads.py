@@ -15,8 +15,17 @@ from torch.testing import assert_close
 
 from lfcs import kernels
 from lfcs.errors import UserError
-from lfcs.heads import GaussianHead, ProductHead, head_name, make_head, named_head
+from lfcs.heads import (
+    ActionValueHead,
+    CategoricalHead,
+    GaussianHead,
+    ProductHead,
+    head_name,
+    make_head,
+    named_head,
+)
 from lfcs.heads.base import draw_at, judge_at
+from lfcs.nested import named
 
 BOX = spaces.Box(np.array([[-2.0, 0.0], [5.0, -np.inf]]), np.array([[2.0, 10.0], [6.0, np.inf]]), dtype=np.float64)
 SPACES = {
@@ -140,6 +149,55 @@ def test_compiled_forms_are_the_heads(name, seed, spread):
     assert torch.equal(head.counted(torch.from_numpy(drawn)).double().reshape(rows.shape), torch.from_numpy(drawn))
     best = chosen(head, head.loops.greedy, params, np.empty((len(params), 0)))
     assert torch.equal(torch.from_numpy(best), rows_of(head, head.greedy(params)))
+
+
+@every_space
+def test_all_results_keep_the_leading_shape(space):
+    head = make_head(space)
+    params = params_of(head)
+    action, deep = head.sample(params, generator(1)), params.reshape(5, 10, -1)
+    again = head.sample(deep, generator(1))
+    assert again.shape == (5, 10, *action.shape[1:]) and torch.equal(again.reshape(action.shape), action)
+    assert torch.equal(head.greedy(deep).reshape(action.shape), head.greedy(params))
+    assert torch.equal(head.log_prob(deep, again).reshape(50), head.log_prob(params, action))
+    for own, flat in zip(head.judge(deep, again), head.judge(params, action), strict=True):
+        assert own.shape == (5, 10, *flat.shape[1:]) and torch.equal(own.reshape(flat.shape), flat)
+
+
+@every_space
+def test_what_compiled_loops_give_the_environment_is_what_the_head_gives(space):
+    """clip(shift + scale · a, low, high), rounded where the environment takes single precision."""
+    head = make_head(space)
+    action = head.sample(params_of(head, spread=3.0), generator())
+    scale, shift, low, high, single = head.numbers().outward
+    made = np.clip(shift + scale * rows_of(head, action).numpy(), low, high)
+    made = np.where(single == 1.0, made.astype(np.float32), made)
+    parts = [np.asarray(part).reshape(50, -1) for _, part in named("action", head.to_env(action))]
+    assert np.array_equal(made, np.concatenate(parts, axis=1)) and made.std() > 0.3
+    if not isinstance(space, spaces.Box | spaces.Tuple | spaces.Dict):
+        assert head.numbers().constants.size == 0 or isinstance(space, spaces.MultiDiscrete)
+
+
+def test_action_values_stand_beside_the_policy_and_change_nothing_of_it():
+    space = spaces.Discrete(3, start=2)
+    head, alone = ActionValueHead.of(space), make_head(space)
+    assert (head.outputs, head.size, head.closed) == (3, 6, alone.closed)
+    params = params_of(head, 40).reshape(4, 10, 6)
+    policy = params[..., :3]
+    action = head.sample(params, generator(2))
+    assert torch.equal(action, alone.sample(policy, generator(2))) and len(action.unique()) == 3
+    assert torch.equal(head.greedy(params), alone.greedy(policy))
+    assert torch.equal(head.log_prob(params, action), alone.log_prob(policy, action))
+    assert np.array_equal(head.to_env(action), alone.to_env(action)) and head.to_env(action).min() == 2
+    judged, wanted = head.judge(params, action), alone.judge(policy, action)
+    for own, right in ((judged.score, wanted.score), (judged.entropy_score, wanted.entropy_score)):
+        assert torch.equal(own, torch.cat((right, torch.zeros_like(right)), dim=2)) and right.abs().max() > 0.3
+    assert torch.equal(judged.log_prob, wanted.log_prob) and torch.equal(judged.entropy, wanted.entropy)
+    assert head.loops is not None and ActionValueHead(Louder(3)).loops is None
+
+
+class Louder(CategoricalHead):
+    """A head of somebody's own, whose mathematics the compiled forms do not know."""
 
 
 @every_space
