@@ -151,6 +151,16 @@ def test_compiled_forms_are_the_heads(name, seed, spread):
     assert torch.equal(torch.from_numpy(best), rows_of(head, head.greedy(params)))
 
 
+def test_a_policy_is_closed_below_a_twentieth_nat_a_choice_and_twice_the_least_deviation():
+    choices = {"discrete": 1, "multi-discrete": 3, "matrix of choices": 4, "multi-binary": 3, "matrix of bits": 4}
+    for name, count in choices.items():
+        assert make_head(SPACES[name]).closed == pytest.approx(0.05 * count, abs=1e-12)
+    gaussian = D.Normal(torch.zeros(3).double(), 0.02).entropy().sum().item()
+    assert make_head(SPACES["three numbers"]).closed == pytest.approx(gaussian, abs=1e-12)
+    parts = [make_head(space).closed for space in SPACES["tuple"]]
+    assert make_head(SPACES["tuple"]).closed == pytest.approx(sum(parts), abs=1e-12) and len(parts) == 3
+
+
 @every_space
 def test_all_results_keep_the_leading_shape(space):
     head = make_head(space)
@@ -194,6 +204,7 @@ def test_action_values_stand_beside_the_policy_and_change_nothing_of_it():
         assert torch.equal(own, torch.cat((right, torch.zeros_like(right)), dim=2)) and right.abs().max() > 0.3
     assert torch.equal(judged.log_prob, wanted.log_prob) and torch.equal(judged.entropy, wanted.entropy)
     assert head.loops is not None and ActionValueHead(Louder(3)).loops is None
+    assert CategoricalHead(3).start == 0  # actions are counted from 0 unless their space says otherwise
 
 
 class Louder(CategoricalHead):
