@@ -161,6 +161,13 @@ def test_a_policy_is_closed_below_a_twentieth_nat_a_choice_and_twice_the_least_d
     assert make_head(SPACES["tuple"]).closed == pytest.approx(sum(parts), abs=1e-12) and len(parts) == 3
 
 
+def test_a_draw_inverts_the_cumulative_distribution_at_its_steps():
+    head, below = make_head(spaces.Discrete(4)), np.nextafter(0.5, 0.0)
+    uniform, params = torch.tensor([0.0, 0.25, below, 0.5, 0.75, 1.0]).double()[:, None], torch.zeros(6, 4).double()
+    for drawn in (head.draw(params, uniform), torch.from_numpy(chosen(head, head.loops.draw, params, uniform.numpy()))):
+        assert drawn.flatten().tolist() == [0, 1, 1, 2, 3, 3]  # 1.0 is what rounding makes of a sum below 1
+
+
 @every_space
 def test_all_results_keep_the_leading_shape(space):
     head = make_head(space)
