@@ -288,6 +288,9 @@ def test_numbers_are_mapped_onto_their_bounds_and_clipped():
     assert given_.tolist() == [[0, 153]] and given_.dtype == np.uint8
     half = make_head(spaces.Box(0.0, np.inf, (1,), np.float32))  # one bound is none, but it is kept
     assert half.to_env(torch.tensor([[-2.0], [7.0]])).tolist() == [[0.0], [7.0]]
+    for bound, wanted in ((1e6, 1.0), (np.nextafter(1e6, 0.0), 1e6)):  # from a million on a bound is none
+        wide = make_head(spaces.Box(-bound, bound, (1,), np.float64))
+        assert wide.to_env(torch.tensor([[1.0]])).item() == pytest.approx(wanted)
 
 
 def test_a_gaussian_starts_where_it_says_and_stays_finite():
