@@ -323,11 +323,10 @@ def test_start_and_rate_are_a_childs_to_choose():
     drawn = chosen(head, head.loops.draw, params, np.random.default_rng(0).random((1000, 2)))
     assert 0.18 < drawn.std() < 0.22
 
-    class Odd(GaussianHead):
-        start = 3.0
-
-    with pytest.raises(ValueError, match="start must be between"):
-        Odd.of(SPACES["one number"])
+    for edge in (0.01, 2.0, 3.0):  # of what the deviation can be, where its slope is 0, and beyond
+        odd = type("Odd", (GaussianHead,), {"start": edge})
+        with pytest.raises(ValueError, match="start must be between"):
+            odd.of(SPACES["one number"])
 
 
 def test_no_uniform_number_makes_a_draw_that_is_not_finite():
