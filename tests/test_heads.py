@@ -166,6 +166,11 @@ def test_a_draw_inverts_the_cumulative_distribution_at_its_steps():
     uniform, params = torch.tensor([0.0, 0.25, below, 0.5, 0.75, 1.0]).double()[:, None], torch.zeros(6, 4).double()
     for drawn in (head.draw(params, uniform), torch.from_numpy(chosen(head, head.loops.draw, params, uniform.numpy()))):
         assert drawn.flatten().tolist() == [0, 1, 1, 2, 3, 3]  # 1.0 is what rounding makes of a sum below 1
+    head, uniform, params = make_head(spaces.MultiBinary(3)), torch.tensor([[0.0, below, 0.5]]).double(), params[:1, :3]
+    for drawn in (head.draw(params, uniform), torch.from_numpy(chosen(head, head.loops.draw, params, uniform.numpy()))):
+        assert drawn.tolist() == [[1, 1, 0]]
+    for best in (head.greedy(params), torch.from_numpy(chosen(head, head.loops.greedy, params, uniform.numpy()))):
+        assert best.tolist() == [[0, 0, 0]]  # as probable as the other: 0
 
 
 @every_space
@@ -176,6 +181,8 @@ def test_all_results_keep_the_leading_shape(space):
     again = head.sample(deep, generator(1))
     assert again.shape == (5, 10, *action.shape[1:]) and torch.equal(again.reshape(action.shape), action)
     assert torch.equal(head.greedy(deep).reshape(action.shape), head.greedy(params))
+    for (_, own), (_, flat) in zip(*(named("a", head.to_env(of)) for of in (again, action)), strict=True):
+        assert own.shape[:2] == (5, 10) and np.array_equal(own.reshape(flat.shape), flat)
     assert torch.equal(head.log_prob(deep, again).reshape(50), head.log_prob(params, action))
     for own, flat in zip(head.judge(deep, again), head.judge(params, action), strict=True):
         assert own.shape == (5, 10, *flat.shape[1:]) and torch.equal(own.reshape(flat.shape), flat)
