@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 
 import pytest
@@ -14,6 +15,11 @@ from lfcs.network import SpikingNetwork
 
 torch.set_num_threads(1)
 
+# ignored in the background and below nohup, here and in what tests start: signals are theirs to send
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pointers.SLOW = float("inf")  # whichever test comes first would be told that loops are compiled
 

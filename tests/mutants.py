@@ -54,6 +54,8 @@ def places(node):
     for name, field in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list") or isinstance(node, ast.JoinedStr | ast.Raise):
             continue
+        if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: it changes no number
+            continue
         for child in field if isinstance(field, list) else [field]:
             if isinstance(child, ast.AST):
                 yield from places(child)

@@ -57,14 +57,6 @@ def as_before():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture
-def interruptible():
-    """Let SIGINT raise KeyboardInterrupt, also where the shell ignores it, as for what runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def lived(kind, workers="0", steps=30, timeout=60.0):
     """Step environments of a kind, and close them."""
     vec = envs.make_vec("hostile_envs:Hostile-v0", 3, workers, kwargs={"kind": kind}, timeout=timeout)
@@ -126,7 +118,7 @@ def test_what_happens_in_a_worker_is_told_apart(kind):
 
 
 @pytest.mark.parametrize("kind", ["step: hangs", "step: spins", "init: hangs", "reset: hangs"])
-def test_what_hangs_in_this_process_is_interrupted(kind, capsys, interruptible):
+def test_what_hangs_in_this_process_is_interrupted(kind, capsys):
     begun = time.monotonic()
     with pytest.raises(
         EnvironmentFailed,
