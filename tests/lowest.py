@@ -1,4 +1,4 @@
-"""Print what setup.cfg needs at the least as constraints for pip: ``numpy>=1.26.0`` is ``numpy==1.26.0``."""
+"""Print what setup.cfg needs at the least as constraints for pip: ``numpy>=2.0.0`` is ``numpy==2.0.0``."""
 
 from __future__ import annotations
 

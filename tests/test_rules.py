@@ -21,6 +21,31 @@ def test_sided_mask_closes_only_where_the_ratio_would_go_further():
     assert rules.mask_sided(rho, advantage, 0.2).tolist() == [1, 0, 1, 1, 0, 1]
 
 
+def test_masks_are_closed_on_the_edge_of_the_band():
+    rho = torch.tensor([0.75, 1.25]).double()  # exact in binary, as is ε
+    assert rules.mask_two_sided(rho, 0.25).tolist() == [0.0, 0.0]
+    for advantage, wanted in ((1.0, [1.0, 0.0]), (-1.0, [0.0, 1.0]), (0.0, [1.0, 1.0])):
+        assert rules.mask_sided(rho, torch.full((2,), advantage).double(), 0.25).tolist() == wanted
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_the_filter_moved_onto_the_signal_is_the_sum_over_what_follows(begins):
+    """L̂_s = (1 - κ) Σ_{t≥s} κ^{t-s} L_t, up to the next reset."""
+    g, kappa, (steps, batch, neurons) = torch.Generator().manual_seed(0), 0.7, (9, 3, 2)
+    signal = torch.randn(steps, batch, neurons, generator=g).double()
+    reset = torch.rand(steps, batch, generator=g) < 0.3
+    reset[0] = begins
+    wanted = torch.zeros_like(signal)
+    for b in range(batch):
+        for s in range(steps):
+            for t in range(s, steps):
+                if t > s and reset[t, b]:
+                    break
+                wanted[s, b] += (1.0 - kappa) * kappa ** (t - s) * signal[t, b]
+    assert reset[1:].any() and not reset[1:].all()
+    torch.testing.assert_close(rules.filter_backwards(signal, kappa, reset), wanted, rtol=0, atol=1e-12)
+
+
 def test_two_sided_mask_ignores_the_advantage():
     assert rules.mask_two_sided(torch.tensor([0.79, 0.81, 1.0, 1.19, 1.21]), 0.2).tolist() == [0, 1, 1, 1, 0]
 
