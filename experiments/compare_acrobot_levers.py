@@ -5,7 +5,7 @@
 
 PLAN = {
     "experiment": "acrobot",
-    "replays": [4],
+    "replays": [8],
     "seeds": [50, 51, 52, 53, 54],
     "agents": {
         "lf-cs": {},
@@ -14,7 +14,8 @@ PLAN = {
         "clipped apart": {"agent": "lf-cs", "settings": {"rule.clip": "apart"}},
         "homeostasis 1": {"agent": "lf-cs", "settings": {"rule.homeostasis": 1.0}},
         "eps 0.2": {"agent": "lf-cs", "settings": {"agent.eps": 0.2}},
-        "16 environments": {"agent": "lf-cs", "settings": {"train.num_envs": 16}},
+        "8 environments": {"agent": "lf-cs", "settings": {"train.num_envs": 8}},
+        "a quarter of the bonus": {"agent": "lf-cs", "settings": {"rule.entropy": 0.005}},
         "critic's lambda 1": {"agent": "lf-cs", "settings": {"rule.lam_critic": 1.0}},
         "pace, at most 0.1 away": {"agent": "lf-cs", "settings": {"rule.distance": 0.1}},
         "rewards as they are": {"agent": "lf-cs", "settings": {"rule.reward_scale": 1.0}},
@@ -26,7 +27,6 @@ PLAN = {
                 "rule.clip": "together",
                 "rule.homeostasis": 1.0,
                 "agent.eps": 0.2,
-                "train.num_envs": 16,
                 "rule.reward_scale": 1.0,
             },
         },
