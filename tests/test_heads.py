@@ -198,6 +198,7 @@ def test_what_compiled_loops_give_the_environment_is_what_the_head_gives(space):
     made = np.where(single == 1.0, made.astype(np.float32), made)
     parts = [np.asarray(part).reshape(50, -1) for _, part in named("action", head.to_env(action))]
     assert np.array_equal(made, np.concatenate(parts, axis=1)) and made.std() > 0.3
+    assert (single == 1.0).all() if getattr(space, "dtype", None) == np.float32 else (single == 0.0).any()
     if not isinstance(space, spaces.Box | spaces.Tuple | spaces.Dict):
         assert head.numbers().constants.size == 0 or isinstance(space, spaces.MultiDiscrete)
 
@@ -295,8 +296,9 @@ def test_numbers_are_mapped_onto_their_bounds_and_clipped():
     assert given_.tolist() == [[0, 153]] and given_.dtype == np.uint8
     half = make_head(spaces.Box(0.0, np.inf, (1,), np.float32))  # one bound is none, but it is kept
     assert half.to_env(torch.tensor([[-2.0], [7.0]])).tolist() == [[0.0], [7.0]]
-    for bound, wanted in ((1e6, 1.0), (np.nextafter(1e6, 0.0), 1e6)):  # from a million on a bound is none
-        wide = make_head(spaces.Box(-bound, bound, (1,), np.float64))
+    million, below = 1e6, np.nextafter(1e6, 0.0)  # from a million on a bound is none, and then neither is the other
+    for low, high, wanted in ((-million, 3.0, 1.0), (-3.0, million, 1.0), (-below, 3.0, 3.0), (-3.0, below, below)):
+        wide = make_head(spaces.Box(low, high, (1,), np.float64))
         assert wide.to_env(torch.tensor([[1.0]])).item() == pytest.approx(wanted)
 
 
