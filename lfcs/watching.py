@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from lfcs.envs.drawing import picture
 from lfcs.envs.making import defaults, load, short_name
 from lfcs.errors import UserError
 from lfcs.pictures import film, style
@@ -51,10 +52,7 @@ class Filmed(gymnasium.Wrapper):
         return out
 
     def _frame(self) -> Frame:
-        frame: Any = self.env.render()
-        if not isinstance(frame, np.ndarray) or frame.ndim != 3:
-            raise UserError(f"the environment's rgb_array is not a picture: {type(frame).__name__}")
-        pixels = np.ascontiguousarray(frame[:, :, :3], np.uint8)
+        pixels = picture(self.env)
         return Frame(zlib.compress(pixels.tobytes(), 1), pixels.shape)
 
 

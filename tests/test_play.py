@@ -9,7 +9,7 @@ import pytest
 
 import lfcs
 from lfcs import cli, watching
-from lfcs.cli import play
+from lfcs.envs import drawing
 from lfcs.pictures import film
 
 SMALL = {"network.neurons": 8, "train.num_envs": 2, "rule.window": 10, "rule.tau_s": 10, "train.final_episodes": 2}
@@ -84,20 +84,13 @@ def test_a_video_is_mp4_where_nothing_is_said(run, capsys):
 
 
 def test_a_window_opens_where_there_is_a_display(run, monkeypatch, capsys):
-    monkeypatch.setattr(play, "has_display", lambda: True)
+    monkeypatch.setattr(drawing, "has_display", lambda: True)
     seen, shown = [], watching.rendering
     monkeypatch.setattr(watching, "rendering", lambda env, mode, kwargs: seen.append(mode) or shown(env, mode, kwargs))
     before = set(run.path.iterdir())
     assert cli.main(["play", str(run.path)]) == 0
     out = capsys.readouterr().out
     assert seen == ["human"] and returns_of(out) and "video" not in out and set(run.path.iterdir()) == before
-
-
-def test_a_display_is_told_by_the_environment(monkeypatch):
-    monkeypatch.setattr(play.sys, "platform", "linux")
-    assert not play.has_display()
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
-    assert play.has_display()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +111,14 @@ def test_what_cannot_be_seen_is_one_line(tmp_path, capsys):
     said = failing(capsys, tmp_path / "it", "--video", tmp_path / "it.gif")
     assert "toys:Guess-v0 cannot be seen: it has no render mode rgb_array (it has: none)" in said
     assert "holds no run" in failing(capsys, tmp_path, "--video", tmp_path / "it.gif")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_what_fails_to_draw_is_one_line(tmp_path, capsys):
+    pytest.importorskip("imageio")
+    lfcs.train("toys:Unseen-v0", steps=100, settings=SMALL, run_dir=tmp_path / "it")
+    said = failing(capsys, tmp_path / "it", "--video", tmp_path / "it.gif")
+    assert said.endswith("environment 0, in reset after seed 0: it cannot be drawn: RuntimeError: no screen, look 1")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 

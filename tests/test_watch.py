@@ -322,6 +322,13 @@ def test_what_is_missing_is_said_once(tmp_path, monkeypatch):
     assert events(tmp_path).Tags()["images"] == []
 
 
+def test_what_fails_to_draw_is_said_once_and_not_tried_again(tmp_path):
+    """A run learns to its end without a screen: MuJoCo's first try raises, its second would end the process."""
+    said = Said()
+    run(tmp_path, env="toys:Unseen-v0", callbacks=[said], **{"train.watch": "full"})
+    assert said.said == ["no video: it cannot be drawn: RuntimeError: no screen, look 1"]
+
+
 def test_a_level_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(lfcs.UserError, match=r"train.watch must be one of auto, none, scalars, full, got 'all'"):
         lfcs.train("CartPole-v1", watch="all", run_dir=tmp_path / "a")

@@ -53,6 +53,20 @@ class Guess(gymnasium.Env):
         return np.eye(3)[self.lit], reward, False, self.time == 10, {}
 
 
+class Unseen(Guess):
+    """Has a picture by its word, and fails to draw it, as what wants a screen does without one."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.render_mode, self.looks = render_mode, 0
+
+    def render(self):
+        self.looks += 1
+        raise RuntimeError(f"no screen, look {self.looks}")
+
+
 class Recall(gymnasium.Env):
     """One of two lights at the first step, nothing for ``delay`` steps, then a bell: name the light. Chance: 0.5."""
 
@@ -236,6 +250,7 @@ class Lights(Guess):
 gymnasium.register("Clock-v0", entry_point=Clock)
 gymnasium.register("EndlessClock-v0", entry_point=Clock, kwargs={"horizon": 50, "ending": "truncated"})
 gymnasium.register("Guess-v0", entry_point=Guess)
+gymnasium.register("Unseen-v0", entry_point=Unseen)
 gymnasium.register("Recall-v0", entry_point=Recall)
 gymnasium.register("FaultyReward-v0", entry_point=Faulty)
 gymnasium.register("FaultyObservation-v0", entry_point=Faulty, kwargs={"what": "observation"})

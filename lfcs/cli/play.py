@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from lfcs.cli.parsing import Command, whole
@@ -22,18 +21,15 @@ def add(command: Command) -> None:
     parser.add_argument("--spikes", action="store_true", help="a video with the spikes beside it")
 
 
-def has_display() -> bool:
-    """Return whether a window can be opened."""
-    return not sys.platform.startswith("linux") or any(os.environ.get(key) for key in ("DISPLAY", "WAYLAND_DISPLAY"))
-
-
 def play(args: argparse.Namespace) -> None:
     """Play, show, and print the returns."""
     if args.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {args.episodes}")
     if args.seed < 0:
         raise UserError(f"--seed must be at least 0, got {args.seed}")
-    film = args.video or (args.run / "play.mp4" if args.spikes or not has_display() else None)
+    from lfcs.envs import drawing
+
+    film = args.video or (args.run / "play.mp4" if args.spikes or not drawing.has_display() else None)
     if film is not None:
         from lfcs.pictures.film import check_writable
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -11,7 +12,9 @@ import numpy as np
 from PIL import Image
 
 from lfcs.compiled.evaluation import evaluate
+from lfcs.envs.drawing import picture
 from lfcs.episodes import Episode, row_of, stacked
+from lfcs.errors import UserError
 from lfcs.rollout import Moment, steps_told
 from lfcs.trainer import Trainer, stream_seed
 
@@ -31,10 +34,10 @@ class Film:
         self.frames: list[np.ndarray] = []
         self.every, self.count = 1, 0
 
-    def shoot(self, render: Callable[[], Any]) -> None:
-        """Take a frame of a step, or leave it out."""
+    def shoot(self, look: Callable[[], np.ndarray]) -> None:
+        """Take a frame of a step, pixels [H, W, 3] of 8 bits, or leave it out."""
         if self.count % self.every == 0:
-            frame = Image.fromarray(np.asarray(render(), np.uint8))
+            frame = Image.fromarray(look())
             self.frames.append(np.asarray(frame.reduce(max(1, round(frame.width / WIDTH)))))
         self.count += 1
         if len(self.frames) == FRAMES:
@@ -81,7 +84,7 @@ class Stage:
         rows: list[Episode] = []
         env = self.envs.envs[0]
         if env.render_mode != "rgb_array":
-            self.missing = "the environment gives no pictures (render_mode rgb_array)"
+            self.missing = "it has no render mode rgb_array"
 
         def watch(obs: np.ndarray, state: Any, *rest: Any) -> None:
             moment = Moment(obs, trainer.final.network.state_of(state[0]), *rest)
@@ -99,9 +102,9 @@ class Stage:
 
     def _shoot(self, film: Film, env: gymnasium.Env) -> None:
         try:
-            film.shoot(env.render)
-        except gymnasium.error.DependencyNotInstalled as error:
-            self.missing = " ".join(str(error).split())
+            film.shoot(partial(picture, env))
+        except UserError as error:
+            self.missing = str(error)
 
     def close(self) -> None:
         """Close the environment."""
