@@ -10,7 +10,7 @@ import lfcs
 from lfcs.config import EncoderConfig
 from lfcs.envs import make_encoder
 from lfcs.errors import UserError
-from lfcs.pictures import film, membrane, raster, style, weights
+from lfcs.pictures import film, membrane, passes, raster, style, weights
 
 SPIKES = np.array([[0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]], np.float32)  # mean times: 2, 0.5, never, 3
 
@@ -201,6 +201,28 @@ def test_without_cells_there_are_no_receptive_fields(tmp_path):
         weights.draw_fields(style.figure(), [])
     assert weights.weights_of(policy)["policy"].shape == (2, 8)  # mean and deviation
     assert np.array_equal(weights.action_weights(policy), weights.weights_of(policy)["policy"][:1])
+
+
+def drawn_passes(reference, acting, ratios):
+    figure = style.figure(*passes.SIZE)
+    gone = [passes.Gone(100, 104, np.array(reference), np.array(acting), True)]
+    passes.draw_passes(figure, gone, [np.array(one) for one in ratios], np.zeros(len(ratios)), (0.8, 1.2))
+    figure.canvas.draw()
+    return figure.axes[0]
+
+
+def test_an_infinite_divergence_is_a_triangle_at_the_edge():
+    """A ratio of 0 in single precision: on BipedalWalker one window of ten has one."""
+    axis = drawn_passes([0.1, np.inf], [0.2, 0.4], [[1.0, 0.0], [np.inf, 1.1]])
+    assert axis.get_ylim() == (0.0, pytest.approx(1.45 * 0.4))
+    triangles = [line.get_xydata().tolist() for line in axis.lines if line.get_marker() == "^"]
+    assert triangles == [[[104, pytest.approx(0.58)]], []]
+
+
+def test_passes_are_drawn_where_nothing_is_finite():
+    axis = drawn_passes([np.inf, np.inf], [np.inf, np.inf], [[np.inf, np.inf], [np.inf, np.inf]])
+    assert axis.get_ylim() == (0.0, 1.0)
+    assert [len(line.get_xydata()) for line in axis.lines if line.get_marker() == "^"] == [2, 2]
 
 
 def test_histograms_leave_out_the_diagonal_that_is_zero():

@@ -51,7 +51,12 @@ def draw_passes(
 
 
 def draw_distances(axis: Any, gone: Sequence[Gone]) -> None:
-    """Draw both divergences pass by pass; a sync, from where both are nought again, is a dotted line."""
+    """Draw both divergences pass by pass; a sync, from where both are nought again, is a dotted line.
+
+    An infinite one, where a ratio is 0 or infinite in single precision, is a triangle at the upper edge.
+    """
+    every = np.concatenate([(window.reference, window.acting) for window in gone], axis=None)
+    top = 1.45 * float(np.max(every[np.isfinite(every)], initial=0.0)) or 1.0
     for part, colour, label in (("reference", BLUE, "KL(ref ‖ new)"), ("acting", RED, "KL(new ‖ acting)")):
         x: list[float] = []
         y: list[float] = []
@@ -64,12 +69,13 @@ def draw_distances(axis: Any, gone: Sequence[Gone]) -> None:
             x, y, fresh = [*x, *window.steps()], [*y, *getattr(window, part)], window.synced
         style = "-" if part == "reference" else "--"
         axis.plot(x, y, style, marker="o", color=colour, label=label, markersize=2.5, linewidth=1)
+        beyond = [at for at, far in zip(x, y, strict=True) if math.isinf(far)]
+        axis.plot(beyond, [top] * len(beyond), "^", color=colour, markersize=4, clip_on=False)
     syncs = [window.last for window in gone if window.synced]
     for number, at in enumerate(syncs):
         axis.axvline(at, color=GREY, linewidth=0.8, linestyle=":", label="sync" if number == 0 else None)
     axis.set(xlabel="environment steps, a dot for each pass", ylabel="nats")
-    top = max(float(np.max(getattr(window, part))) for window in gone for part in ("reference", "acting"))
-    axis.set_ylim(0.0, 1.45 * top if top > 0 else 1.0)
+    axis.set_ylim(0.0, top)
     axis.locator_params(axis="x", nbins=5)
     axis.ticklabel_format(axis="x", useOffset=False, style="plain")
     axis.legend(frameon=False, ncols=3, loc="upper left", fontsize=SMALL, handlelength=1.6, columnspacing=1.0)
@@ -79,7 +85,7 @@ def draw_ratios(axis: Any, ratios: Sequence[np.ndarray], band: tuple[float, floa
     """Draw how the ratios of each pass are distributed, from light to dark, over the band of the trust region."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    every = np.concatenate(ratios)
+    every = np.append(np.concatenate(ratios), 1.0)  # at least one of them is finite
     low, high = (float(q) for q in np.quantile(every[np.isfinite(every)], (0.005, 0.995)))
     low, high = min(low, 0.8), min(max(high, 1.2), 10.0)
     inside = [edge for edge in band if 0.0 < edge < math.inf]
