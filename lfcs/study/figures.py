@@ -44,15 +44,19 @@ def draw_all(folder: Path, rows: Rows, published: Path | None = None, axis: str 
 
 
 def draw_finals(path: Path, rows: Rows, colours: Mapping[str, Any], along: str = "R") -> None:
-    """Draw final returns against the number of replays; labels stand side by side where there is only one number."""
+    """Draw final returns against the number of replays, labels side by side; dashes are seeds, a line the interval."""
     figure, axis = pyplot().subplots(figsize=(7, 4.2), layout="constrained")
-    alone = len({row.replays for row in rows}) == 1
     for label, by_r in finals(rows).items():
-        r = np.array(sorted(by_r))
-        bounds = [interval(by_r[n]) for n in r]
-        x = np.maximum(r, NOTHING) * (_aside(label, rows) if alone else 1.0)
-        draw_band(axis, x, [float(iqm(by_r[n])) for n in r], bounds, colours[label], label)
-    _finish(figure, axis, path, rows, "final return, IQM and 95 % interval", along)
+        r, colour = np.array(sorted(by_r)), colours[label]
+        means = [float(iqm(by_r[n])) for n in r]
+        low, high = np.transpose([interval(by_r[n]) for n in r])
+        x = np.maximum(r, NOTHING) * _aside(label, rows)
+        axis.plot(x, means, "-", color=colour, linewidth=0.8, alpha=0.5)
+        axis.vlines(x, low, high, color=colour, linewidth=1.5)
+        axis.plot(x, means, "o", color=colour, label=label, markersize=4)
+        for at, n in zip(x, r, strict=True):
+            axis.plot(np.full(len(by_r[n]), at), by_r[n], "_", color=colour, markersize=5, alpha=0.5)
+    _finish(figure, axis, path, rows, "final return: IQM, 95 % interval, each seed", along)
 
 
 def draw_divergence(path: Path, rows: Rows, colours: Mapping[str, Any], along: str = "R") -> None:
