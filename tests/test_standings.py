@@ -106,6 +106,15 @@ def test_runs_are_kept_and_rows_of_other_tasks_stay(here, capsys):
     assert (here / "out/README.md").read_text() == page
 
 
+def test_rows_of_a_task_are_renewed_for_the_rules_that_ran():
+    """One more rule, or one less, loses no row of another; seeds of a rule that ran are those that ran."""
+    before = [run_of(0), run_of(1), run_of(0, agent="e-prop"), run_of(0, task="pong")]
+    found = [run_of(5), run_of(0, agent="bptt-ppo")]
+    rows = standings.renewed(before, found)
+    assert rows == [before[2], *found, before[3]]
+    assert standings.renewed(before, []) == before and standings.renewed([], found) == found
+
+
 def test_what_is_written_is_read_again(tmp_path):
     rows = [run_of(0), run_of(1, to=math.inf, agent="e-prop")]
     table.write_standings(tmp_path / "standings.csv", rows)

@@ -3,7 +3,7 @@
     python -m lfcs.study.standings [--tasks cartpole pong] [--agents lf-cs] [--seeds 1000..1004] [--jobs 2]
 
 What is run stands in experiments/standings.py. Runs are kept: finished ones are not run again, cut ones continue. Rows
-of tasks that are not run this time stay in standings.csv and in the table.
+of tasks and rules that are not run this time stay in standings.csv and in the table.
 """
 
 from __future__ import annotations
@@ -121,6 +121,14 @@ def introduce(tasks: Sequence[dict[str, Any]], agents: Sequence[str], seeds: Seq
     print("if none is finished and every rule takes the time of the first", flush=True)
 
 
+def renewed(rows: Sequence[Standing], found: Sequence[Standing]) -> list[Standing]:
+    """Return rows with those found in place of the ones of the same task and rule; a task's rows are together."""
+    again = {(row.task, row.agent) for row in found}
+    new = [row for row in rows if (row.task, row.agent) not in again] + list(found)
+    tasks = list(dict.fromkeys(row.task for row in [*rows, *found]))
+    return sorted(new, key=lambda row: tasks.index(row.task))
+
+
 def main(args: argparse.Namespace) -> None:
     """Run what is missing, task by task; write standings.csv and the table after each of them."""
     wanted = plan()
@@ -143,9 +151,9 @@ def main(args: argparse.Namespace) -> None:
             failed.append(f"{task['name']}: {error}")
             continue
         args.out.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_standings(args.out / "standings.csv") if row.task != task["name"]]
-        write_standings(args.out / "standings.csv", kept + found)
-        write_table(args.out / "README.md", kept + found, published())
+        rows = renewed(read_standings(args.out / "standings.csv"), found)
+        write_standings(args.out / "standings.csv", rows)
+        write_table(args.out / "README.md", rows, published())
     print(f"\n{args.out / 'standings.csv'} and the table in {args.out / 'README.md'}")
     if failed:
         raise UserError("; ".join(failed))
